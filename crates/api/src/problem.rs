@@ -1,0 +1,200 @@
+//! Refusals, as RFC 9457 `application/problem+json`.
+//!
+//! A handler returns a [`Problem`]; [`crate::middleware`] gives it the request's id and writes it. What the
+//! database said goes to the log and never to a caller.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bowline_core::diagnostic::Diagnostic;
+use bowline_core::object::{GatewayKey, ObjectKey};
+use bowline_store::DbError;
+use serde::{Deserialize, Serialize};
+
+/// Media type of a problem.
+pub const MEDIA_TYPE: &str = "application/problem+json";
+
+/// A refusal that says what is wrong and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Problem {
+    /// What kind of problem: a `tag:` URI that does not change.
+    #[serde(rename = "type")]
+    pub problem_type: String,
+    /// The kind in words.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What is wrong here.
+    pub detail: String,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// Everything that is wrong with an input, with its places.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub diagnostics: Vec<Diagnostic>,
+    /// Id of the request, as in the server's log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+}
+
+impl Problem {
+    fn new(status: StatusCode, word: &str, title: &str, detail: impl Into<String>) -> Self {
+        Problem {
+            problem_type: format!("tag:bowline.dev,2026:problem/{word}"),
+            title: title.to_owned(),
+            status: status.as_u16(),
+            detail: detail.into(),
+            hint: None,
+            diagnostics: Vec::new(),
+            request_id: None,
+        }
+    }
+
+    /// The same problem with advice.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The request itself cannot be read.
+    pub(crate) fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad-request", "The request cannot be read", detail)
+    }
+
+    /// The peer may not speak to this socket.
+    pub(crate) fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", "Not allowed", detail)
+    }
+
+    /// There is no such object.
+    pub(crate) fn not_found(key: &ObjectKey) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not-found", "Not found", format!("{key} does not exist"))
+    }
+
+    /// There is no such thing.
+    pub(crate) fn nothing_there(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not-found", "Not found", detail)
+    }
+
+    /// The path exists, the method does not.
+    pub(crate) fn method_not_allowed() -> Self {
+        let title = "Method not allowed";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", title, "no such method here")
+    }
+
+    /// The body did not come in time.
+    pub(crate) fn body_timeout() -> Self {
+        let detail = "the body of the request did not arrive in time";
+        Self::new(StatusCode::REQUEST_TIMEOUT, "timeout", "Too slow", detail)
+    }
+
+    /// The body is larger than what is read.
+    pub(crate) fn body_too_large(limit: usize) -> Self {
+        let detail = format!("the body of the request is larger than {limit} bytes");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Too large", detail)
+    }
+
+    /// The input has errors.
+    pub(crate) fn invalid(diagnostics: Vec<Diagnostic>) -> Self {
+        let errors = diagnostics.iter().filter(|d| d.is_error()).count();
+        let detail = match errors {
+            1 => "1 error in the input; nothing was applied".to_owned(),
+            n => format!("{n} errors in the input; nothing was applied"),
+        };
+        let problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "Invalid input", detail);
+        Problem { diagnostics, ..problem }
+    }
+
+    /// A value of the request is not acceptable.
+    pub(crate) fn unprocessable(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "Invalid input", detail)
+    }
+
+    /// The object is being deleted.
+    pub(crate) fn terminating(key: &ObjectKey) -> Self {
+        let detail = format!("{key} is being deleted; nothing was applied");
+        Self::new(StatusCode::CONFLICT, "terminating", "Terminating", detail)
+            .with_hint(format!("wait for its end and apply again: bowline wait --for=delete {key}"))
+    }
+
+    /// Somebody else wrote in between.
+    pub(crate) fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "conflict", "Conflict", detail)
+            .with_hint("read the object again and repeat the change")
+    }
+
+    /// Gateways use what would go away.
+    pub(crate) fn in_use(what: &str, users: &[GatewayKey]) -> Self {
+        let users: Vec<_> = users.iter().map(|key| format!("gateway/{key}")).collect();
+        let detail = format!("{what} is used by {}", users.join(", "));
+        Self::new(StatusCode::CONFLICT, "in-use", "In use", detail).with_hint(
+            "change these gateways first, or give --force: they then show Accepted=False and keep their other servers",
+        )
+    }
+
+    /// The place in the order of versions is too old to go on from.
+    pub(crate) fn gone(since: i64) -> Self {
+        let detail = format!("version {since} is too old to go on from");
+        Self::new(StatusCode::GONE, "expired", "Expired", detail)
+            .with_hint("list again and watch from the version of the list")
+    }
+
+    /// A part of the service is away.
+    pub(crate) fn unavailable(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available", detail)
+            .with_hint("try again in a moment; gateways that run go on running")
+    }
+
+    /// A defect, or something nobody foresaw.
+    pub(crate) fn internal() -> Self {
+        let detail = "the request could not be carried out; the server's log has the cause";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error", detail)
+    }
+
+    /// The response, with the request's id in header and body.
+    pub(crate) fn render(mut self, request_id: &str) -> Response {
+        self.request_id = Some(request_id.to_owned());
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, axum::Json(&self)).into_response();
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+impl IntoResponse for Problem {
+    /// An empty response that carries the problem to the middleware, which knows the request's id.
+    fn into_response(self) -> Response {
+        let mut response = Response::default();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<DbError> for Problem {
+    fn from(error: DbError) -> Self {
+        tracing::warn!(error = %with_causes(&error), "database request failed");
+        if error.is_unavailable() {
+            return Self::unavailable("the database does not answer");
+        }
+        match error {
+            DbError::Contended(_) => Self::conflict("somebody else was writing the same objects"),
+            _ => Self::internal(),
+        }
+    }
+}
+
+/// An error and its causes in one line, for the log.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,206 @@
+//! What the controller would do: the same planner on what is declared and what was last seen, without the host.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bowline_core::desired::{Declared, Desired, Pins, Settings, Wanted, desire};
+use bowline_core::gateway_file::TokenVerifier;
+use bowline_core::lease::{LeaseKind, Leases, Ranges};
+use bowline_core::object::{GatewayKey, Stored};
+use bowline_core::observed::{ImageFacts, ImageState, Observed};
+use bowline_core::plan::{Holds, plan};
+use bowline_core::resource::ClusterCatalogSpec;
+use bowline_store::GatewayRecord;
+use chrono::Utc;
+use uuid::Uuid;
+
+use super::Context;
+use super::apply::stored_spec;
+use crate::problem::Problem;
+use crate::wire::GatewayPlan;
+
+/// What a dry run assumes of the host on which new gateways would be placed.
+#[derive(Debug, Clone)]
+pub struct Preview {
+    /// The host's id in the database.
+    pub host: Uuid,
+    /// What the controller makes things with.
+    pub settings: Settings,
+}
+
+/// Values that the plans of one dry run would take.
+type Given = BTreeMap<LeaseKind, BTreeSet<i64>>;
+
+/// One plan per gateway.
+pub(super) async fn plans(
+    context: &Context,
+    gateways: &[Stored],
+    catalogs: &BTreeMap<String, ClusterCatalogSpec>,
+) -> Result<Vec<GatewayPlan>, Problem> {
+    let mut plans = Vec::with_capacity(gateways.len());
+    // Leases that the plans before this one would take.
+    let mut given = Given::new();
+    for gateway in gateways {
+        plans.push(plan_one(context, gateway, catalogs, &mut given).await?);
+    }
+    Ok(plans)
+}
+
+async fn plan_one(
+    context: &Context,
+    gateway: &Stored,
+    catalogs: &BTreeMap<String, ClusterCatalogSpec>,
+    given: &mut Given,
+) -> Result<GatewayPlan, Problem> {
+    let settings = &context.preview.settings;
+    let metadata = gateway.metadata.clone();
+    let namespace = metadata.key.namespace.clone().unwrap_or_default();
+    let record = context.store.load_gateway(&GatewayKey::new(namespace, &metadata.key.name)).await?;
+    // A gateway that was deleted and is declared anew inherits nothing.
+    let record = record.filter(|record| record.object.metadata.uid == metadata.uid);
+    let known = Known::of(record);
+
+    let mut declared = Declared {
+        spec: stored_spec(gateway)?,
+        metadata,
+        catalogs: BTreeMap::new(),
+        epoch: known.epoch,
+        leases: known.leases,
+        lease_problems: BTreeMap::new(),
+        tokens: known.tokens,
+        tokens_revision: known.tokens_revision,
+        pins: known.pins,
+    };
+    for name in &declared.spec.catalogs {
+        if let Some(spec) = catalogs.get(name) {
+            declared.catalogs.insert(name.clone(), spec.clone());
+        }
+    }
+    let mut notes = Vec::new();
+    assume_leases(context, &mut declared, given).await?;
+    let mut observed = known.observed;
+    assume_images(&declared, settings, &mut observed, &mut notes);
+
+    let desired = desire(&declared, &observed, settings);
+    let plan = plan(Some(&desired), &observed, &Holds::new(), Utc::now());
+    notes.extend(troubles(&desired));
+    Ok(GatewayPlan {
+        key: declared.metadata.key,
+        steps: plan.steps.iter().map(|planned| planned.step.to_string()).collect(),
+        notes,
+        observed_at: known.observed_at,
+    })
+}
+
+/// What the controller has recorded of a gateway; of one that is new, nothing.
+struct Known {
+    epoch: i64,
+    leases: Leases,
+    tokens: Vec<TokenVerifier>,
+    tokens_revision: i64,
+    pins: Pins,
+    observed: Observed,
+    observed_at: Option<chrono::DateTime<Utc>>,
+}
+
+impl Known {
+    fn of(record: Option<GatewayRecord>) -> Self {
+        let Some(record) = record else {
+            return Known {
+                epoch: 1,
+                leases: Leases::new(),
+                tokens: Vec::new(),
+                tokens_revision: 0,
+                pins: Pins::default(),
+                observed: Observed::default(),
+                observed_at: None,
+            };
+        };
+        let GatewayRecord {
+            object: _,
+            placement,
+            leases,
+            tokens,
+            tokens_revision,
+            catalogs: _,
+            observed,
+            pins,
+        } = record;
+        // An observation of an older version of this program that cannot be read is no observation.
+        let seen = observed.and_then(|seen| Some((serde_json::from_value(seen.value).ok()?, seen.at)));
+        let (observed, observed_at) = seen.map_or((Observed::default(), None), |(o, at)| (o, Some(at)));
+        let tokens = tokens.into_iter().map(|token| TokenVerifier {
+            id: token.id,
+            sha256: token.sha256,
+            expires_at: token.expires_at,
+        });
+        Known {
+            epoch: placement.map_or(1, |placement| placement.epoch),
+            leases,
+            tokens: tokens.collect(),
+            tokens_revision,
+            pins: pins.and_then(|pins| serde_json::from_value(pins).ok()).unwrap_or_default(),
+            observed,
+            observed_at,
+        }
+    }
+}
+
+/// Gives the gateway the leases that it lacks, as the controller probably would; nothing is taken.
+async fn assume_leases(context: &Context, declared: &mut Declared, given: &mut Given) -> Result<(), Problem> {
+    let Preview { host, settings } = context.preview.as_ref();
+    for slot in declared.lease_needs() {
+        if declared.leases.contains_key(&slot) {
+            continue;
+        }
+        let mut taken = context.store.taken(*host, slot.kind).await?;
+        taken.extend(given.get(&slot.kind).into_iter().flatten());
+        let none = BTreeSet::new();
+        match settings.ranges.next_free(slot.kind, &taken, &none, &none, None) {
+            Some(value) => {
+                given.entry(slot.kind).or_default().insert(value);
+                declared.leases.insert(slot, value);
+            }
+            None => {
+                let problem = format!(
+                    "no {} is free in {}: widen {} or delete a gateway",
+                    slot.kind,
+                    settings.ranges.describe(slot.kind),
+                    Ranges::flag(slot.kind),
+                );
+                declared.lease_problems.insert(slot, problem);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Takes the images that nobody has looked for as present: the API does not reach the host, and says so.
+fn assume_images(declared: &Declared, settings: &Settings, observed: &mut Observed, notes: &mut Vec<String>) {
+    for image in declared.images(settings) {
+        if !observed.images.contains_key(&image) {
+            notes.push(format!("assumes that the image {image} is on the host; it is pulled if it is not"));
+            let facts = ImageFacts {
+                id: image.clone(),
+                entrypoint: vec!["/entrypoint-of-the-image".to_owned()],
+                ..ImageFacts::default()
+            };
+            observed.images.insert(image, ImageState::Present(facts));
+        }
+    }
+}
+
+/// What keeps parts of the gateway from being made.
+fn troubles(desired: &Desired) -> Vec<String> {
+    let servers = desired.servers.iter().map(|server| (format!("server {}", server.name), &server.wanted));
+    let all = std::iter::once(("gateway".to_owned(), &desired.gateway)).chain(servers);
+    all.filter_map(|(who, wanted)| match wanted {
+        Wanted::Never { reason, message } => Some(format!("{who} cannot run ({reason}): {message}")),
+        Wanted::Lease { problem: Some(problem) } => Some(format!("{who} waits (LeaseExhausted): {problem}")),
+        Wanted::Image(state) => match state {
+            ImageState::Failed { message, .. } => Some(format!("{who} waits (ImageMissing): {message}")),
+            ImageState::Absent | ImageState::Pulling { .. } | ImageState::Present(_) => None,
+        },
+        Wanted::Lease { problem: None } | Wanted::Container(_) | Wanted::Disabled => None,
+    })
+    .collect()
+}

@@ -1,0 +1,482 @@
+//! Every flag of every verb, and where its value comes from: read once, here.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::client::Client;
+use crate::failure::Failure;
+use crate::serve::args::{EngineArgs, ServeArgs};
+use crate::target::{GatewayName, Selector};
+
+mod duration;
+
+pub(crate) use duration::{Span, describe};
+
+/// Runtime directory when nobody names one.
+pub(crate) const RUNTIME_DIR: &str = "/run/bowline";
+/// The API's socket below the runtime directory.
+pub(crate) const SOCKET: &str = "api/bowline.sock";
+
+/// Declared MCP gateways become running ones on this host, and stay so.
+#[derive(Debug, Parser)]
+#[command(name = "bowline", version, about, propagate_version = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Where the sockets of this host are.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Connection")]
+pub(crate) struct Place {
+    /// Path of the API's unix socket, where `serve` listens and the other verbs connect
+    /// [default: <RUNTIME_DIR>/api/bowline.sock]
+    #[arg(long, env = "BOWLINE_SOCKET", value_name = "PATH")]
+    pub(crate) socket: Option<PathBuf>,
+    /// Directory on tmpfs for sockets, secrets and rendered files
+    #[arg(long, env = "BOWLINE_RUNTIME_DIR", value_name = "DIR", default_value = RUNTIME_DIR)]
+    pub(crate) runtime_dir: PathBuf,
+}
+
+impl Place {
+    /// The API's socket.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.socket.clone().unwrap_or_else(|| self.runtime_dir.join(SOCKET))
+    }
+
+    /// A client for the API at `server`, or for this host's own.
+    fn client(&self, server: Option<&str>) -> Result<Client, Failure> {
+        let Some(server) = server else { return Ok(Client::new(self.socket())) };
+        let path = server.strip_prefix("unix://").unwrap_or(server);
+        if path.is_empty() || path.contains("://") {
+            return Err(Failure::user(format!("{server:?} is no API that can be reached"))
+                .hint("name the path of a unix socket, or unix:///PATH"));
+        }
+        Ok(Client::new(PathBuf::from(path)))
+    }
+}
+
+/// Where the API is, for the verbs that talk to it.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Connection")]
+pub(crate) struct Api {
+    /// The API to talk to: path of its unix socket, or unix:///PATH
+    #[arg(long, env = "BOWLINE_SERVER", value_name = "SOCKET")]
+    server: Option<String>,
+    #[command(flatten)]
+    place: Place,
+}
+
+impl Api {
+    /// A client for the API that the flags name.
+    pub(crate) fn client(&self) -> Result<Client, Failure> {
+        self.place.client(self.server.as_deref())
+    }
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the controller and the API of this host
+    Serve(Box<ServeArgs>),
+    /// Declare objects from files: created, configured or unchanged
+    Apply(ApplyArgs),
+    /// Show objects
+    Get(GetArgs),
+    /// Show one object in full: conditions, servers, events, next try
+    Describe(DescribeArgs),
+    /// Delete objects, and wait until what they held is given back
+    Delete(DeleteArgs),
+    /// Wait until objects are Ready or gone
+    Wait(WaitArgs),
+    /// Print what a gateway or one of its servers writes
+    Logs(LogsArgs),
+    /// List the tools that a gateway offers
+    Tools(ToolsArgs),
+    /// Call a tool through a gateway
+    Call(CallArgs),
+    /// Make a token for an MCP client and print the client's configuration
+    Connect(ConnectArgs),
+    /// List and revoke the tokens of a gateway
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Remove everything of an instance from the Docker Engine; needs no database
+    Teardown(TeardownArgs),
+    /// Print the versions of this program and of the API
+    Version(VersionArgs),
+    /// Print a completion script for a shell
+    Completion {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// Shells with completion.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Shell {
+    /// GNU Bash
+    Bash,
+    /// Z shell
+    Zsh,
+    /// fish
+    Fish,
+}
+
+/// The namespace of a verb.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Namespace {
+    /// The namespace: the user or team that owns the objects
+    #[arg(short, long, visible_short_alias = 'u', visible_alias = "user", value_name = "NAMESPACE")]
+    pub(crate) namespace: Option<String>,
+}
+
+/// How objects are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// One line an object
+    Table,
+    /// A table with more columns
+    Wide,
+    /// YAML documents that `apply -f -` takes back
+    Yaml,
+    /// JSON
+    Json,
+    /// Kind and name, one a line
+    Name,
+}
+
+/// Arguments of `apply`.
+#[derive(Debug, Args)]
+pub(crate) struct ApplyArgs {
+    /// File, directory (its *.yaml, *.yml and *.json files) or - for standard input; may be repeated
+    #[arg(short, long = "filename", required = true, value_name = "FILE")]
+    pub(crate) filename: Vec<PathBuf>,
+    /// Change nothing; print what would be done, and the plan of steps of every gateway concerned
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Also drop catalog entries that gateways use
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Wait until the applied gateways are Ready
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) wait: bool,
+    /// How long --wait waits
+    #[arg(long, value_name = "DURATION", default_value = "2m")]
+    pub(crate) timeout: Span,
+    #[command(flatten)]
+    pub(crate) api: Api,
+}
+
+/// Arguments of `get`.
+#[derive(Debug, Args)]
+pub(crate) struct GetArgs {
+    /// KIND, KIND NAME…, or KIND/NAME…: gateways, catalogs, gateway/u1/default
+    #[arg(required = true, value_name = "RESOURCE")]
+    pub(crate) resource: Vec<String>,
+    #[command(flatten)]
+    pub(crate) namespace: Namespace,
+    /// All namespaces
+    #[arg(short = 'A', long, conflicts_with = "namespace")]
+    pub(crate) all_namespaces: bool,
+    /// Only objects with these labels: KEY=VALUE or KEY, separated by commas
+    #[arg(short = 'l', long, value_name = "SELECTOR")]
+    pub(crate) selector: Option<Selector>,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    pub(crate) output: Format,
+    /// Go on printing changes
+    #[arg(short, long)]
+    pub(crate) watch: bool,
+    #[command(flatten)]
+    pub(crate) api: Api,
+}
+
+/// Arguments of `describe`.
+#[derive(Debug, Args)]
+pub(crate) struct DescribeArgs {
+    /// KIND NAME or KIND/NAME: gateway/u1/default, catalog/base
+    #[arg(required = true, value_name = "RESOURCE")]
+    pub(crate) resource: Vec<String>,
+    #[command(flatten)]
+    pub(crate) namespace: Namespace,
+    #[command(flatten)]
+    pub(crate) api: Api,
+}
+
+/// Arguments of `delete`.
+#[derive(Debug, Args)]
+pub(crate) struct DeleteArgs {
+    /// KIND NAME… or KIND/NAME…
+    #[arg(required_unless_present = "filename", conflicts_with = "filename", value_name = "RESOURCE")]
+    pub(crate) resource: Vec<String>,
+    #[command(flatten)]
+    pub(crate) namespace: Namespace,
+    /// Delete what these files declare
+    #[arg(short, long = "filename", value_name = "FILE")]
+    pub(crate) filename: Vec<PathBuf>,
+    /// Wait until what the objects held is given back
+    #[arg(long, action = clap::ArgAction::Set, default_value_t = true, num_args = 0..=1,
+          require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub(crate) wait: bool,
+    /// How long to wait
+    #[arg(long, value_name = "DURATION", default_value = "2m")]
+    pub(crate) timeout: Span,
+    /// Also delete a catalog that gateways use
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// An object that does not exist is no error
+    #[arg(long)]
+    pub(crate) ignore_not_found: bool,
+    #[command(flatten)]
+    pub(crate) api: Api,
+}
+
+/// What `wait` waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WaitFor {
+    /// `condition=Ready` and its like.
+    Condition(bowline_core::status::ConditionType),
+    /// `delete`.
+    Delete,
+}
+
+impl std::str::FromStr for WaitFor {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        use bowline_core::status::ConditionType;
+
+        if text == "delete" {
+            return Ok(WaitFor::Delete);
+        }
+        let name = text.strip_prefix("condition=").unwrap_or_default();
+        let known = ConditionType::ALL.into_iter().find(|known| known.as_str().eq_ignore_ascii_case(name));
+        known.map(WaitFor::Condition).ok_or_else(|| {
+            let all: Vec<_> = ConditionType::ALL.iter().map(|known| known.as_str()).collect();
+            format!("write `delete` or `condition=` and one of {}", all.join(", "))
+        })
+    }
+}
+
+/// Arguments of `wait`.
+#[derive(Debug, Args)]
+pub(crate) struct WaitArgs {
+    /// KIND NAME… or KIND/NAME…; a kind alone with -n is all of the namespace
+    #[arg(required = true, value_name = "RESOURCE")]
+    pub(crate) resource: Vec<String>,
+    #[command(flatten)]
+    pub(crate) namespace: Namespace,
+    /// `condition=Ready` or `delete`
+    #[arg(long = "for", value_name = "WHAT")]
+    pub(crate) wait_for: WaitFor,
+    /// How long to wait
+    #[arg(long, value_name = "DURATION", default_value = "2m")]
+    pub(crate) timeout: Span,
+    #[command(flatten)]
+    pub(crate) api: Api,
+}
+
+/// Arguments of `logs`.
+#[derive(Debug, Args)]
+pub(crate) struct LogsArgs {
+    /// NAMESPACE or NAMESPACE/NAME of the gateway
+    #[arg(value_name = "NS[/NAME]")]
+    pub(crate) gateway: GatewayName,
+    /// Go on printing
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Only so many of the last lines
+    #[arg(long, value_name = "N")]
+    pub(crate) tail: Option<u32>,
+    /// Only what was written in this last time, for example 5m
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) since: Option<Span>,
+    /// Begin each line with its time
+    #[arg(long)]
+    pub(crate) timestamps: bool,
+    /// A server behind the gateway, instead of the gateway itself
+    #[arg(long, value_name = "NAME")]
+    pub(crate) server: Option<String>,
+    /// The API to talk to, as `--server` of the other verbs
+    #[arg(long, env = "BOWLINE_SERVER", value_name = "SOCKET", help_heading = "Connection")]
+    api: Option<String>,
+    #[command(flatten)]
+    place: Place,
+}
+
+impl LogsArgs {
+    /// A client for the API that the flags name.
+    pub(crate) fn client(&self) -> Result<Client, Failure> {
+        self.place.client(self.api.as_deref())
+    }
+}
+
+/// Arguments of `tools`.
+#[derive(Debug, Args)]
+pub(crate) struct ToolsArgs {
+    /// NAMESPACE or NAMESPACE/NAME of the gateway
+    #[arg(value_name = "NS[/NAME]")]
+    pub(crate) gateway: GatewayName,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    pub(crate) output: Format,
+    #[command(flatten)]
+    pub(crate) api: Api,
+}
+
+/// Arguments of `call`.
+#[derive(Debug, Args)]
+pub(crate) struct CallArgs {
+    /// NAMESPACE or NAMESPACE/NAME of the gateway
+    #[arg(value_name = "NS[/NAME]")]
+    pub(crate) gateway: GatewayName,
+    /// Name of the tool, as `bowline tools` shows it
+    pub(crate) tool: String,
+    /// Arguments of the tool: a JSON object
+    #[arg(value_name = "JSON")]
+    pub(crate) arguments: Option<String>,
+    /// `json` prints the whole result instead of its text
+    #[arg(short, long, value_enum)]
+    pub(crate) output: Option<CallFormat>,
+    /// How long the call may take
+    #[arg(long, value_name = "DURATION", default_value = "5m")]
+    pub(crate) timeout: Span,
+    #[command(flatten)]
+    pub(crate) api: Api,
+}
+
+/// How the result of a call is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CallFormat {
+    /// The whole result
+    Json,
+}
+
+/// MCP clients whose configuration is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum McpClient {
+    /// Claude Code (.mcp.json)
+    ClaudeCode,
+    /// Claude Desktop (claude_desktop_config.json, through mcp-remote)
+    ClaudeDesktop,
+    /// Cursor (.cursor/mcp.json)
+    Cursor,
+    /// Visual Studio Code (.vscode/mcp.json)
+    Vscode,
+    /// Windsurf (mcp_config.json)
+    Windsurf,
+    /// Zed (settings.json)
+    Zed,
+    /// Codex CLI (config.toml)
+    Codex,
+    /// Gemini CLI (settings.json)
+    GeminiCli,
+    /// Address and token alone
+    Generic,
+}
+
+/// Arguments of `connect`.
+#[derive(Debug, Args)]
+pub(crate) struct ConnectArgs {
+    /// NAMESPACE or NAMESPACE/NAME of the gateway
+    #[arg(value_name = "NS[/NAME]")]
+    pub(crate) gateway: GatewayName,
+    /// The client to print a configuration for
+    #[arg(long, value_enum)]
+    pub(crate) client: McpClient,
+    /// What the token is called, for example the machine that it is for
+    #[arg(long, value_name = "LABEL")]
+    pub(crate) name: String,
+    /// When the token ends, for example 90d [default: never]
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) expires: Option<Span>,
+    /// How long to wait until the gateway accepts the token
+    #[arg(long, value_name = "DURATION", default_value = "30s")]
+    pub(crate) timeout: Span,
+    #[command(flatten)]
+    pub(crate) api: Api,
+}
+
+/// `token` and its verbs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// List the tokens of a gateway; a token itself is shown only when it is made
+    List(TokenListArgs),
+    /// Revoke a token: the gateway refuses it from then on
+    Revoke(TokenRevokeArgs),
+}
+
+/// Arguments of `token list`.
+#[derive(Debug, Args)]
+pub(crate) struct TokenListArgs {
+    /// NAMESPACE or NAMESPACE/NAME of the gateway
+    #[arg(value_name = "NS[/NAME]")]
+    pub(crate) gateway: GatewayName,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    pub(crate) output: Format,
+    #[command(flatten)]
+    pub(crate) api: Api,
+}
+
+/// Arguments of `token revoke`.
+#[derive(Debug, Args)]
+pub(crate) struct TokenRevokeArgs {
+    /// NAMESPACE or NAMESPACE/NAME of the gateway
+    #[arg(value_name = "NS[/NAME]")]
+    pub(crate) gateway: GatewayName,
+    /// Id of the token, as `token list` shows it
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+    #[command(flatten)]
+    pub(crate) api: Api,
+}
+
+/// Arguments of `version`.
+#[derive(Debug, Args)]
+pub(crate) struct VersionArgs {
+    /// Only the version of this program
+    #[arg(long)]
+    pub(crate) client: bool,
+    #[command(flatten)]
+    pub(crate) api: Api,
+}
+
+/// Arguments of `teardown`.
+#[derive(Debug, Args)]
+pub(crate) struct TeardownArgs {
+    /// The instance to remove
+    #[arg(long, value_name = "NAME")]
+    pub(crate) instance: String,
+    /// Only what this installation made, when the Engine carries several
+    #[arg(long, value_name = "ID")]
+    pub(crate) installation: Option<uuid::Uuid>,
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
+}
+
+/// Prints what clap has to say. Help goes to standard output; a wrong command line is the user's fault.
+pub(crate) fn report(error: &clap::Error) -> ExitCode {
+    // A closed pipe is no reason for a panic.
+    let _ = error.print();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
+        _ => ExitCode::from(1),
+    }
+}
+
+/// The time-out of a flag as a deadline from now.
+pub(crate) fn deadline(timeout: Span) -> tokio::time::Instant {
+    // Beyond 30 years tokio's clock may overflow; nobody waits for that long.
+    tokio::time::Instant::now() + timeout.0.min(Duration::from_secs(30 * 365 * 24 * 3600))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,53 @@
+//! The program `bowline`: reads its settings once and hands them to a verb.
+
+mod args;
+mod client;
+mod failure;
+mod output;
+mod serve;
+mod target;
+mod ui;
+mod verbs;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Cli, Command};
+use crate::failure::Failure;
+use crate::ui::Ui;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return args::report(&error),
+    };
+    let mut ui = Ui::stdio();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return ui.fail(&Failure::ours("cannot start").because(&error)),
+    };
+    match runtime.block_on(run(cli, &mut ui)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => ui.fail(&failure),
+    }
+}
+
+async fn run(cli: Cli, ui: &mut Ui) -> Result<(), Failure> {
+    match cli.command {
+        Command::Serve(args) => Box::pin(serve::run(*args)).await,
+        Command::Teardown(args) => Box::pin(verbs::teardown::run(args, ui)).await,
+        Command::Apply(args) => verbs::apply::run(args, ui).await,
+        Command::Get(args) => verbs::get::run(args, ui).await,
+        Command::Describe(args) => verbs::describe::run(args, ui).await,
+        Command::Delete(args) => verbs::delete::run(args, ui).await,
+        Command::Wait(args) => verbs::wait::run(args, ui).await,
+        Command::Logs(args) => verbs::logs::run(args, ui).await,
+        Command::Tools(args) => Box::pin(verbs::tools::run(args, ui)).await,
+        Command::Call(args) => Box::pin(verbs::call::run(args, ui)).await,
+        Command::Connect(args) => verbs::connect::run(args, ui).await,
+        Command::Token(args) => verbs::token::run(args, ui).await,
+        Command::Version(args) => verbs::version::run(args, ui).await,
+        Command::Completion { shell } => verbs::completion::run(shell, ui),
+    }
+}

@@ -1,0 +1,155 @@
+//! Objects as text: tables, YAML, JSON, names.
+
+use bowline_api::wire::Object;
+use bowline_core::object::Kind;
+use bowline_core::status::GatewayStatus;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::args::{Format, describe as age};
+use crate::failure::Failure;
+
+mod describe;
+mod table;
+
+pub(crate) use describe::{Described, description};
+pub(crate) use table::Table;
+
+/// The status of a gateway; the default one while there is none, or where it is of a version that we cannot read.
+pub(crate) fn status_of(object: &Object) -> GatewayStatus {
+    let status = object.status.clone().and_then(|status| serde_json::from_value(status).ok());
+    status.unwrap_or_default()
+}
+
+/// The `STATUS` column.
+fn summary(object: &Object, status: &GatewayStatus) -> String {
+    if object.metadata.deletion_timestamp.is_some() {
+        return "Terminating".to_owned();
+    }
+    // What was reported of an older generation says nothing of this one.
+    if status.observed_generation < object.metadata.generation && !status.conditions.is_empty() {
+        return "Updating".to_owned();
+    }
+    status.summary()
+}
+
+/// The head of a table of `kind`.
+pub(crate) fn head(kind: Kind, format: Format) -> Vec<&'static str> {
+    match (kind, format) {
+        (Kind::Gateway, Format::Wide) => {
+            vec!["NAMESPACE", "NAME", "READY", "STATUS", "HOST", "PORT", "AGE", "SERVERS", "URL"]
+        }
+        (Kind::Gateway, _) => vec!["NAMESPACE", "NAME", "READY", "STATUS", "HOST", "PORT", "AGE"],
+        (Kind::ClusterCatalog, Format::Wide) => vec!["NAME", "SERVERS", "AGE", "GENERATION", "MANAGED-BY"],
+        (Kind::ClusterCatalog, _) => vec!["NAME", "SERVERS", "AGE"],
+    }
+}
+
+/// One row of a table.
+pub(crate) fn row(object: &Object, format: Format, now: DateTime<Utc>) -> Vec<String> {
+    let metadata = &object.metadata;
+    let name = metadata.name.clone();
+    let age = age(now - metadata.creation_timestamp);
+    let mut row = match object.kind {
+        Kind::Gateway => {
+            let status = status_of(object);
+            let (ready, wanted) = match status.conditions.is_empty() {
+                true => (0, declared_servers(object)),
+                false => status.ready_count(),
+            };
+            let port = status.endpoint.as_ref().map_or_else(dash, |endpoint| endpoint.port.to_string());
+            vec![
+                metadata.namespace.clone().unwrap_or_default(),
+                name,
+                format!("{ready}/{wanted}"),
+                summary(object, &status),
+                status.host.clone().unwrap_or_else(dash),
+                port,
+                age,
+            ]
+        }
+        Kind::ClusterCatalog => {
+            let servers = object.spec["registry"].as_object().map_or(0, serde_json::Map::len);
+            vec![name, servers.to_string(), age]
+        }
+    };
+    if format == Format::Wide {
+        row.extend(match object.kind {
+            Kind::Gateway => {
+                let status = status_of(object);
+                let servers: Vec<_> = status
+                    .servers
+                    .iter()
+                    .map(|server| format!("{}={}", server.name, server.state.as_str()))
+                    .collect();
+                let servers = if servers.is_empty() { dash() } else { servers.join(",") };
+                [servers, status.endpoint.map_or_else(dash, |endpoint| endpoint.url)]
+            }
+            Kind::ClusterCatalog => [metadata.generation.to_string(), metadata.managed_by.clone()],
+        });
+    }
+    row
+}
+
+/// Enabled servers of a specification on which nobody has reported yet.
+fn declared_servers(object: &Object) -> usize {
+    let servers = object.spec["servers"].as_array().map(Vec::as_slice).unwrap_or_default();
+    servers.iter().filter(|server| server["enabled"].as_bool() != Some(false)).count()
+}
+
+fn dash() -> String {
+    "-".to_owned()
+}
+
+/// Objects of one kind in any format; the empty text for none, but for JSON and tables without rows.
+pub(crate) fn objects(
+    kind: Kind,
+    objects: &[Object],
+    format: Format,
+    single: bool,
+    now: DateTime<Utc>,
+) -> Result<String, Failure> {
+    match format {
+        Format::Table | Format::Wide if objects.is_empty() => Ok(String::new()),
+        Format::Table | Format::Wide => {
+            let mut table = Table::new(&head(kind, format));
+            for object in objects {
+                table.push(row(object, format, now));
+            }
+            Ok(table.to_string())
+        }
+        Format::Name => Ok(objects.iter().map(|object| format!("{}\n", object.key())).collect()),
+        Format::Yaml => {
+            let documents: Result<Vec<_>, _> = objects.iter().map(yaml).collect();
+            Ok(documents?.join("---\n"))
+        }
+        Format::Json => match objects {
+            [object] if single => json(object),
+            objects => json(&json!({
+                "apiVersion": bowline_core::object::API_VERSION,
+                "kind": "List",
+                "items": objects,
+            })),
+        },
+    }
+}
+
+/// One YAML document with its end of line.
+pub(crate) fn yaml(value: &impl Serialize) -> Result<String, Failure> {
+    let text = bowline_core::yaml::to_string(value)
+        .map_err(|error| Failure::ours("cannot print as YAML").because(&error))?;
+    Ok(if text.ends_with('\n') { text } else { text + "\n" })
+}
+
+/// Indented JSON with an end of line.
+pub(crate) fn json(value: &impl Serialize) -> Result<String, Failure> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|error| Failure::ours("cannot print as JSON").because(&error))?;
+    Ok(text + "\n")
+}
+
+#[cfg(test)]
+pub(crate) mod samples;
+#[cfg(test)]
+mod tests;

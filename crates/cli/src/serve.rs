@@ -1,0 +1,135 @@
+//! `serve`: everything wired together, from the settings to the clean end.
+//!
+//! Order of start: settings, database, the lock of this host, Engine and runtime directory, API, controller. What
+//! is there twice waits at the lock; what cannot work says so before anything is touched. The end is the
+//! reverse: sources of work and queue, then the API, then the connections, then an embedded Postgres.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bowline_api::{Api, Preview};
+use bowline_core::desired;
+use bowline_core::labels::Owner;
+use bowline_store::{DbError, HostLock, HostLocking, Store};
+use tokio_util::sync::CancellationToken;
+
+use crate::failure::Failure;
+
+pub(crate) mod args;
+mod bridge;
+mod database;
+mod host;
+mod notify;
+mod settings;
+mod signals;
+
+pub(crate) use host::engine;
+pub(crate) use settings::check_instance;
+
+use args::ServeArgs;
+use settings::Settings;
+
+/// The controller's socket below the runtime directory.
+const CONTROLLER_SOCKET: &str = "controller/controller.sock";
+
+/// Runs until a signal ends it or something fails.
+pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
+    let settings = Settings::of(args)?;
+    settings.log.start();
+    let stop = signals::stop_on_signal()?;
+    let Some(opened) = database::open(&settings.store, &settings.instance, &stop).await? else { return Ok(()) };
+    let served = serve(&settings, &opened.store, &stop).await;
+    // Also when it failed: what was started here ends here.
+    stop.cancel();
+    opened.close().await;
+    tracing::info!("ended");
+    served
+}
+
+async fn serve(settings: &Settings, store: &Store, stop: &CancellationToken) -> Result<(), Failure> {
+    let Some(mut lock) = lock(settings, store, stop).await? else { return Ok(()) };
+    let row = store.register_host(&settings.host_name).await.map_err(|error| {
+        Failure::ours("cannot write this host into the database").because(&error)
+    })?;
+    let owner = Owner { instance: settings.instance.clone(), installation: store.installation() };
+    let (host, prepared) = host::connect(settings, &owner).await?;
+
+    let desired = desired::Settings {
+        owner,
+        host: settings.host_name.clone(),
+        runtime_dir: settings.runtime_dir.display().to_string(),
+        bridge_dir: prepared.bridge_dir,
+        gateway_image: settings.gateway_image.clone(),
+        publish_address: settings.publish_address,
+        ranges: settings.ranges,
+    };
+    let api = Api::bind(bowline_api::Settings {
+        socket: settings.socket.clone(),
+        controller_socket: controller_socket(settings),
+        version: env!("CARGO_PKG_VERSION"),
+        preview: Preview { host: row.id, settings: desired.clone() },
+    })
+    .await
+    .map_err(|error| Failure::ours("cannot open the API's socket").because(&error))?;
+    tracing::info!(socket = %settings.socket.display(), "API listens");
+
+    let api_stop = CancellationToken::new();
+    let api = tokio::spawn(api.run(store.clone(), api_stop.clone()));
+    let controller = bowline_controller::Settings {
+        desired,
+        concurrency: settings.concurrency,
+        resync: settings.resync,
+        socket: controller_socket(settings),
+    };
+    let listed = || {
+        tracing::info!("everything listed; acting from now on");
+        notify::ready();
+    };
+    let working = bowline_controller::run(controller, store.clone(), Arc::new(host), stop.clone(), listed);
+    tokio::pin!(working);
+    let worked = tokio::select! {
+        ended = working.as_mut() => ended,
+        () = lock.lost() => {
+            // Somebody else may hold it by now, and two of us must not work on one host.
+            tracing::error!("lock of this host lost");
+            stop.cancel();
+            let _ended = working.await;
+            api_stop.cancel();
+            let _ended = api.await;
+            return Err(Failure::ours("the database took back the lock of this host")
+                .hint("is another `bowline serve` running with this database and host name?"));
+        }
+    };
+    notify::stopping();
+    api_stop.cancel();
+    if let Err(error) = api.await {
+        tracing::error!(%error, "API ended badly");
+    }
+    lock.release().await;
+    worked.map_err(|error| Failure::ours("the controller ended").because(&error))
+}
+
+fn controller_socket(settings: &Settings) -> PathBuf {
+    settings.runtime_dir.join(CONTROLLER_SOCKET)
+}
+
+/// The lock of this host; waits while somebody else has it, and says who. `None` when told to stop meanwhile.
+async fn lock(settings: &Settings, store: &Store, stop: &CancellationToken) -> Result<Option<HostLock>, Failure> {
+    let failed = |error: &DbError| Failure::ours("cannot lock this host in the database").because(error);
+    match store.try_lock_host(&settings.host_name).await.map_err(|error| failed(&error))? {
+        HostLocking::Locked(lock) => return Ok(Some(lock)),
+        HostLocking::Busy(holder) => {
+            let (holder, since) = holder.map(|holder| (holder.application, holder.since)).unzip();
+            tracing::warn!(
+                host = settings.host_name,
+                holder,
+                since = ?since.flatten(),
+                "another serve works on this host; waiting until it ends"
+            );
+        }
+    }
+    match stop.run_until_cancelled(store.lock_host(&settings.host_name)).await {
+        Some(locked) => locked.map(Some).map_err(|error| failed(&error)),
+        None => Ok(None),
+    }
+}

@@ -1,0 +1,43 @@
+use clap::Parser;
+
+use super::*;
+use crate::args::{Cli, Command};
+
+fn settings(flags: &[&str]) -> Result<Settings, Failure> {
+    let cli = Cli::try_parse_from(["bowline", "serve"].iter().chain(flags)).unwrap();
+    let Command::Serve(mut args) = cli.command else { panic!("not serve") };
+    args.host_name.get_or_insert_with(|| "h1".to_owned());
+    Settings::of(*args)
+}
+
+fn refusal(flags: &[&str]) -> String {
+    settings(flags).unwrap_err().to_string()
+}
+
+#[test]
+fn a_password_in_the_command_line_is_refused_with_the_other_way() {
+    let text = refusal(&["--database-url", "postgres://u:p@h/db"]);
+    assert!(text.contains("--database-url-file") && !text.contains("u:p"), "{text}");
+}
+
+#[test]
+fn publishing_beyond_loopback_needs_a_word_more() {
+    assert!(refusal(&["--publish-address", "0.0.0.0"]).contains("--insecure-publish"));
+    assert!(refusal(&["--publish-address", "::"]).contains("--insecure-publish"));
+}
+
+#[test]
+fn settings_that_cannot_work_are_refused_at_once() {
+    for (flags, says) in [
+        (["--instance", "A_b"], "no name of an instance"),
+        (["--port-range", "80-90"], "1024-65535"),
+        (["--port-range", "60000-70000"], "1024-65535"),
+        (["--uid-range", "0-100"], "system's own"),
+        (["--gateway-image", "UPPER/case"], "no image"),
+        (["--resync", "0s"], "never rest"),
+        (["--host-name", "h_1"], "no name of a host"),
+    ] {
+        let text = refusal(&flags);
+        assert!(text.contains(says), "{flags:?}: {text}");
+    }
+}

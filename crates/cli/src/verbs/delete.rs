@@ -1,0 +1,75 @@
+//! `delete`: asks for deletions and waits until what the objects held is given back.
+
+use bowline_api::wire::DeleteResponse;
+use bowline_core::object::{Kind, ObjectKey};
+use bowline_core::resource::{Parsed, parse};
+use tokio::time::Instant;
+
+use super::get::not_found;
+use super::{input, wait};
+use crate::args::{DeleteArgs, deadline};
+use crate::client::{Client, object_path, with_query};
+use crate::failure::Failure;
+use crate::target;
+use crate::ui::Ui;
+
+/// Runs `delete`.
+pub(crate) async fn run(args: DeleteArgs, ui: &mut Ui) -> Result<(), Failure> {
+    let client = args.api.client()?;
+    let keys = keys(&args)?;
+    let deletion = Deletion { client: &client, args: &args, deadline: deadline(args.timeout) };
+    // What refers goes before what is referred to.
+    for kind in Kind::ALL.into_iter().rev() {
+        let keys: Vec<_> = keys.iter().filter(|key| key.kind == kind).collect();
+        deletion.delete(kind, &keys, ui).await?;
+    }
+    Ok(())
+}
+
+fn keys(args: &DeleteArgs) -> Result<Vec<ObjectKey>, Failure> {
+    if args.filename.is_empty() {
+        let targets = target::read(&args.resource, args.namespace.namespace.as_deref())?;
+        if targets.keys.is_empty() {
+            return Err(Failure::user("nothing named to delete").hint("name the objects, for example gateway/u1/default"));
+        }
+        return Ok(targets.keys);
+    }
+    let files = input::read(&args.filename)?;
+    let parsed = files.iter().map(|file| parse(&file.text, file.name.as_deref()));
+    let parsed = parsed.reduce(Parsed::and).unwrap_or_default();
+    if !parsed.is_ok() {
+        let errors = parsed.diagnostics.into_iter().filter(|found| found.is_error()).collect();
+        return Err(Failure::user("the input cannot be read; nothing was deleted").with_diagnostics(errors));
+    }
+    Ok(parsed.resources.iter().map(|located| located.resource.key()).collect())
+}
+
+/// One deletion of several objects.
+struct Deletion<'a> {
+    client: &'a Client,
+    args: &'a DeleteArgs,
+    deadline: Instant,
+}
+
+impl Deletion<'_> {
+    async fn delete(&self, kind: Kind, keys: &[&ObjectKey], ui: &mut Ui) -> Result<(), Failure> {
+        let mut terminating = Vec::new();
+        for &key in keys {
+            let force = self.args.force.then(|| "true".to_owned());
+            let path = with_query(&object_path(key), &[("force", force)]);
+            match self.client.delete::<DeleteResponse>(&path).await {
+                Ok(response) if response.gone => ui.line(format_args!("{key} deleted"))?,
+                Ok(_) if self.args.wait => terminating.push(key.clone()),
+                Ok(_) => ui.line(format_args!("{key} terminating"))?,
+                Err(error) if error.status() == Some(404) => {
+                    if !self.args.ignore_not_found {
+                        return Err(not_found(key, error));
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        wait::gone(self.client, kind, terminating.clone(), self.deadline).await?;
+        terminating.iter().try_for_each(|key| ui.line(format_args!("{key} deleted")))
+    }
+}

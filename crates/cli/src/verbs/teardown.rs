@@ -1,0 +1,90 @@
+//! `teardown`: removes everything of an instance by its labels, from the Engine alone.
+
+use bowline_api::wire::VersionInfo;
+use bowline_host::Found;
+
+use crate::args::TeardownArgs;
+use crate::client::Client;
+use crate::failure::Failure;
+use crate::serve::{check_instance, engine};
+use crate::ui::Ui;
+
+/// Runs `teardown`.
+pub(crate) async fn run(args: TeardownArgs, ui: &mut Ui) -> Result<(), Failure> {
+    check_instance(&args.instance)?;
+    refuse_while_served(&args).await?;
+    let engine = engine(args.engine.docker_host.as_deref()).await?;
+    let runtime_dir = args.engine.place.runtime_dir.as_path();
+    let found = engine
+        .found(&args.instance, args.installation, Some(runtime_dir))
+        .await
+        .map_err(|error| Failure::ours("what there is cannot be listed").because(&error))?;
+    if found.is_empty() {
+        ui.say(format_args!("There is nothing of the instance {}.", args.instance));
+        return Ok(());
+    }
+    let installations = found.installations();
+    if installations.len() > 1 {
+        let ids: Vec<_> = installations.iter().map(ToString::to_string).collect();
+        return Err(Failure::user(format!(
+            "there are {} installations of the instance {}: {}",
+            ids.len(),
+            args.instance,
+            ids.join(", ")
+        ))
+        .hint("--installation ID says which one to remove"));
+    }
+    if !args.yes {
+        if !Ui::can_ask() {
+            return Err(Failure::user(format!("this would remove {}", summary(&found)))
+                .hint("--yes removes it without asking"));
+        }
+        list(&found, ui);
+        if !ui.ask(&format!("Remove {}?", summary(&found)))? {
+            return Err(Failure::user("nothing was removed"));
+        }
+    }
+    let torn_down = engine.teardown(&found).await;
+    for removed in &torn_down.removed {
+        ui.line(format_args!("{removed} removed"))?;
+    }
+    if torn_down.failed.is_empty() {
+        return Ok(());
+    }
+    let failed: Vec<_> = torn_down.failed.iter().map(|(what, why)| format!("{what}: {why}")).collect();
+    Err(Failure::ours(format!("not everything was removed\n  {}", failed.join("\n  "))))
+}
+
+/// A running `serve` would make anew what is removed here.
+async fn refuse_while_served(args: &TeardownArgs) -> Result<(), Failure> {
+    let client = Client::new(args.engine.place.socket());
+    match client.get::<VersionInfo>("/v1/version").await {
+        Ok(version) if version.instance == args.instance => {
+            Err(Failure::user(format!("`bowline serve` of the instance {} is running", args.instance))
+                .hint("stop it first, or delete its gateways: bowline delete"))
+        }
+        // Another instance's, or nobody's.
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+fn list(found: &Found, ui: &mut Ui) {
+    for container in &found.containers {
+        ui.say(format_args!("  container {}", container.name));
+    }
+    for network in &found.networks {
+        ui.say(format_args!("  network {}", network.name));
+    }
+    for tree in &found.trees {
+        ui.say(format_args!("  files of {}", tree.mark.uid));
+    }
+}
+
+fn summary(found: &Found) -> String {
+    format!(
+        "{} containers, {} networks and {} directories",
+        found.containers.len(),
+        found.networks.len(),
+        found.trees.len()
+    )
+}

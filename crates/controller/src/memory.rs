@@ -1,0 +1,169 @@
+//! What the controller remembers of a gateway between runs: failures and their holds. Hints, not progress: a
+//! controller that forgets them only tries sooner.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use bowline_core::lease::LeaseKind;
+use bowline_core::object::GatewayKey;
+use bowline_core::plan::{Holds, Unit};
+use bowline_core::report::Failures;
+use bowline_core::step::{FailureClass, StepFailure};
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+/// First hold after a failed step.
+const FIRST_HOLD: Duration = Duration::from_secs(1);
+/// First hold where only looking again is needed.
+const FIRST_LOOK: Duration = Duration::from_millis(250);
+/// Longest hold, and the hold after what only another specification can cure.
+const LONGEST_HOLD: Duration = Duration::from_secs(300);
+/// How long a number that the host was found to use is not proposed again.
+const QUARANTINE: Duration = Duration::from_secs(600);
+
+/// Failures of one generation of one gateway, by unit.
+#[derive(Debug, Default)]
+struct Failing {
+    uid: Uuid,
+    generation: i64,
+    units: BTreeMap<Unit, Failure>,
+}
+
+#[derive(Debug)]
+struct Failure {
+    count: u32,
+    until: DateTime<Utc>,
+    message: String,
+}
+
+/// The memory of one controller.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    failing: Mutex<HashMap<GatewayKey, Failing>>,
+    quarantine: Mutex<HashMap<(LeaseKind, i64), DateTime<Utc>>>,
+}
+
+impl Memory {
+    /// The holds and failure texts of a generation; an edit clears what an older one left (Q14).
+    pub(crate) fn recall(&self, key: &GatewayKey, uid: Uuid, generation: i64) -> (Holds, Failures) {
+        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        match failing.get(key) {
+            None => (Holds::new(), Failures::new()),
+            Some(entry) if entry.uid != uid || entry.generation != generation => {
+                failing.remove(key);
+                (Holds::new(), Failures::new())
+            }
+            Some(entry) => (
+                entry.units.iter().map(|(unit, failure)| (unit.clone(), failure.until)).collect(),
+                entry.units.iter().map(|(unit, failure)| (unit.clone(), failure.message.clone())).collect(),
+            ),
+        }
+    }
+
+    /// Counts a failure and holds the unit: `min(first·2ⁿ⁻¹, max) × [½, 1]`.
+    pub(crate) fn failed(
+        &self,
+        key: &GatewayKey,
+        uid: Uuid,
+        generation: i64,
+        unit: Unit,
+        failure: &StepFailure,
+        now: DateTime<Utc>,
+    ) {
+        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = failing.entry(key.clone()).or_default();
+        if entry.uid != uid || entry.generation != generation {
+            *entry = Failing { uid, generation, units: BTreeMap::new() };
+        }
+        let count = entry.units.get(&unit).map_or(0, |failure| failure.count).saturating_add(1);
+        let first = match failure.class {
+            FailureClass::Refused => LONGEST_HOLD,
+            FailureClass::Failed => FIRST_HOLD,
+            FailureClass::Unavailable
+            | FailureClass::Moved
+            | FailureClass::NameTaken
+            | FailureClass::PortTaken
+            | FailureClass::SubnetTaken => FIRST_LOOK,
+        };
+        let full = first.saturating_mul(1 << (count - 1).min(20)).min(LONGEST_HOLD);
+        let until = now + full.mul_f64(0.5 + 0.5 * rand::random::<f64>());
+        entry.units.insert(unit, Failure { count, until, message: failure.message.clone() });
+    }
+
+    /// Forgets the failures of a unit that has succeeded or has nothing to do.
+    pub(crate) fn succeeded(&self, key: &GatewayKey, unit: &Unit) {
+        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(entry) = failing.get_mut(key) {
+            entry.units.remove(unit);
+            if entry.units.is_empty() {
+                failing.remove(key);
+            }
+        }
+    }
+
+    /// Forgets a gateway that is gone.
+    pub(crate) fn forget(&self, key: &GatewayKey) {
+        self.failing.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+
+    /// Notes that the host itself uses a number.
+    pub(crate) fn quarantine(&self, kind: LeaseKind, value: i64, now: DateTime<Utc>) {
+        let mut quarantine = self.quarantine.lock().unwrap_or_else(PoisonError::into_inner);
+        quarantine.insert((kind, value), now + QUARANTINE);
+    }
+
+    /// The numbers of a kind that the host was found to use.
+    pub(crate) fn quarantined(&self, kind: LeaseKind, now: DateTime<Utc>) -> Vec<i64> {
+        let mut quarantine = self.quarantine.lock().unwrap_or_else(PoisonError::into_inner);
+        quarantine.retain(|_, until| *until > now);
+        quarantine.keys().filter(|(of, _)| *of == kind).map(|(_, value)| *value).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(class: FailureClass) -> StepFailure {
+        StepFailure { class, message: "no".to_owned() }
+    }
+
+    #[test]
+    fn holds_grow_with_each_failure_and_an_edit_clears_them() {
+        let memory = Memory::default();
+        let (key, uid, now) = (GatewayKey::new("u1", "default"), Uuid::from_u128(1), Utc::now());
+        let hold = || {
+            memory.failed(&key, uid, 1, Unit::Gateway, &failure(FailureClass::Failed), now);
+            let (holds, _) = memory.recall(&key, uid, 1);
+            (holds[&Unit::Gateway] - now).to_std().unwrap().as_secs_f64()
+        };
+        for full in [1.0, 2.0, 4.0, 8.0] {
+            let held = hold();
+            assert!((full / 2.0..=full).contains(&held), "{held} is not within half of {full}");
+        }
+        assert_eq!(memory.recall(&key, uid, 2), (Holds::new(), Failures::new()));
+    }
+
+    #[test]
+    fn a_refused_specification_is_held_longest_and_a_success_forgets() {
+        let memory = Memory::default();
+        let (key, uid, now) = (GatewayKey::new("u1", "default"), Uuid::from_u128(1), Utc::now());
+        memory.failed(&key, uid, 1, Unit::Gateway, &failure(FailureClass::Refused), now);
+        let (holds, failures) = memory.recall(&key, uid, 1);
+        assert!(holds[&Unit::Gateway] - now >= chrono::Duration::seconds(150));
+        assert_eq!(failures[&Unit::Gateway], "no");
+        memory.succeeded(&key, &Unit::Gateway);
+        assert_eq!(memory.recall(&key, uid, 1), (Holds::new(), Failures::new()));
+    }
+
+    #[test]
+    fn a_quarantine_ends() {
+        let memory = Memory::default();
+        let now = Utc::now();
+        memory.quarantine(LeaseKind::Port, 20000, now);
+        assert_eq!(memory.quarantined(LeaseKind::Port, now), [20000]);
+        assert!(memory.quarantined(LeaseKind::Uid, now).is_empty());
+        assert!(memory.quarantined(LeaseKind::Port, now + QUARANTINE).is_empty());
+    }
+}

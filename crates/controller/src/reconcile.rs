@@ -1,0 +1,457 @@
+//! One run of one gateway: observe, plan, execute, report.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bowline_core::desired::{Declared, Desired, Pins, Settings, Wanted, desire};
+use bowline_core::floor;
+use bowline_core::gateway_file::TokenVerifier;
+use bowline_core::labels::Role;
+use bowline_core::lease::{Holder, LeaseKind, LeaseSlot};
+use bowline_core::object::{EventType, GatewayKey, Stored};
+use bowline_core::observed::{ContainerState, Observed};
+use bowline_core::plan::{Plan, Planned, Unit, plan};
+use bowline_core::report::{self, Facts};
+use bowline_core::resource::{ClusterCatalogSpec, GatewaySpec};
+use bowline_core::schedule::Outcome;
+use bowline_core::status::{ConditionType, GatewayStatus};
+use bowline_core::step::{FailureClass, Step, StepFailure};
+use bowline_store::{DbError, FinishDeleteError, GatewayError, GatewayRecord, Placement, Store};
+use chrono::Utc;
+use uuid::Uuid;
+
+use crate::leases::{Lessor, RESERVATION};
+use crate::memory::Memory;
+use crate::prober::{Prober, Target};
+use crate::world::{World, WorldError};
+
+/// How soon a run looks again after it changed the world: events may be lost, and what was made is not yet seen.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// How soon a run is tried again while the Engine or Postgres is away. Not a failure of the gateway: no back-off
+/// grows, and the source that reconnects asks for everything at once.
+const AWAY: Duration = Duration::from_secs(3);
+/// How soon a lease that could not be had is asked for again: another gateway may have given one back, and nothing
+/// but time tells.
+const LEASE_RETRY: Duration = Duration::from_secs(10);
+
+/// Why a run ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    /// The desired state could not be read or the status not written.
+    #[error(transparent)]
+    Store(#[from] DbError),
+    /// The host could not be observed.
+    #[error(transparent)]
+    World(#[from] WorldError),
+    /// The plan broke the floor of admission; it was not carried out.
+    #[error(transparent)]
+    Floor(#[from] floor::Violation),
+    /// What is stored is no specification that this version can read.
+    #[error("the stored {what} cannot be read by this version")]
+    Unreadable {
+        /// Which document.
+        what: String,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The Gateway was removed while the run was under way.
+    #[error("the gateway was removed meanwhile")]
+    Gone,
+}
+
+/// Reconciles gateways of one host, one key at a time.
+pub struct Reconciler<W> {
+    store: Store,
+    world: Arc<W>,
+    prober: Arc<Prober>,
+    settings: Settings,
+    /// The host's row in the store.
+    host: Uuid,
+    memory: Memory,
+}
+
+impl<W: World> Reconciler<W> {
+    /// A reconciler for the host with this row.
+    pub fn new(store: Store, world: Arc<W>, prober: Arc<Prober>, settings: Settings, host: Uuid) -> Self {
+        Reconciler { store, world, prober, settings, host, memory: Memory::default() }
+    }
+
+    /// Runs one key and says what the queue should do next.
+    pub async fn run(&self, key: &GatewayKey) -> Outcome {
+        // On the heap: a run holds a whole plan and is larger than a stack frame should be.
+        match Box::pin(self.reconcile(key)).await {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                let away = match &error {
+                    ReconcileError::Store(error) => error.is_unavailable(),
+                    ReconcileError::World(error) => error.unavailable,
+                    ReconcileError::Gone => true,
+                    ReconcileError::Floor(_) | ReconcileError::Unreadable { .. } => false,
+                };
+                tracing::warn!(error = %chain(&error), away, "run did not end");
+                if away { Outcome::Again(AWAY) } else { Outcome::Failed }
+            }
+        }
+    }
+
+    async fn reconcile(&self, key: &GatewayKey) -> Result<Outcome, ReconcileError> {
+        match self.store.load_gateway(key).await? {
+            Some(record) if record.object.metadata.deletion_timestamp.is_none() => {
+                self.converge(key, record).await
+            }
+            Some(record) => self.remove(key, Some(&record)).await,
+            None => self.remove(key, None).await,
+        }
+    }
+
+    /// Makes what is declared true.
+    async fn converge(&self, key: &GatewayKey, record: GatewayRecord) -> Result<Outcome, ReconcileError> {
+        let Some(placement) = self.placement(&record).await? else {
+            return Ok(Outcome::Settled);
+        };
+        let previous = previous_status(&record.object);
+        let mut declared = declare(record, &placement)?;
+        let (uid, generation) = (declared.metadata.uid, declared.metadata.generation);
+        self.lessor().provide(&mut declared, Utc::now()).await?;
+
+        let mut observed = self.world.observe(key, &declared.images(&self.settings)).await?;
+        observed.probe = self.probe(&observed, uid);
+        let desired = desire(&declared, &observed, &self.settings);
+        let (holds, _) = self.memory.recall(key, uid, generation);
+        let plan = plan(Some(&desired), &observed, &holds, Utc::now());
+        floor::check(&plan, key, &self.settings)?;
+        if desired.pins != declared.pins {
+            // Written before anything is made from it: after a crash the same ids are used.
+            self.store.put_pins(uid, placement.epoch, &json(&desired.pins)).await?;
+        }
+        self.watch(key, &declared, &desired);
+        let failed = self.execute(key, uid, generation, &plan).await?;
+        self.heed(&declared, &failed).await?;
+
+        let (holds, failures) = self.memory.recall(key, uid, generation);
+        let facts = Facts {
+            declared: &declared,
+            desired: &desired,
+            observed: &observed,
+            plan: &plan,
+            failures: &failures,
+            previous: previous.as_ref(),
+            settings: &self.settings,
+        };
+        let mut status = report::status(&facts, Utc::now());
+        status.next_attempt_time = holds.values().min().copied().or(status.next_attempt_time);
+        self.report(uid, placement.epoch, previous.as_ref(), &status).await?;
+        self.store.put_observed(uid, placement.epoch, &json(&observed), Utc::now()).await?;
+        if failed.is_empty() && self.lessor().release_unneeded(&declared, &observed).await? {
+            // What is given back stands in a file of the gateway still.
+            return Ok(Outcome::Again(LOOK_AGAIN));
+        }
+        let mut plan = plan;
+        if !declared.lease_problems.is_empty() {
+            let retry = Utc::now() + LEASE_RETRY;
+            plan.again_at = Some(plan.again_at.map_or(retry, |at| at.min(retry)));
+        }
+        Ok(self.next(&plan, holds.values().min().copied()))
+    }
+
+    /// Removes what is left of a gateway that is being deleted or was never declared. Leases are given back and
+    /// the object ends when a look at the world finds nothing.
+    async fn remove(
+        &self,
+        key: &GatewayKey,
+        record: Option<&GatewayRecord>,
+    ) -> Result<Outcome, ReconcileError> {
+        let uid = record.map_or(Uuid::nil(), |record| record.object.metadata.uid);
+        let generation = record.map_or(0, |record| record.object.metadata.generation);
+        let observed = self.world.observe(key, &BTreeSet::new()).await?;
+        let (holds, _) = self.memory.recall(key, uid, generation);
+        let plan = plan(None, &observed, &holds, Utc::now());
+        floor::check(&plan, key, &self.settings)?;
+        self.prober.forget(uid);
+        if observed.containers.is_empty() && observed.networks.is_empty() && observed.trees.is_empty() {
+            self.memory.forget(key);
+            if let Some(record) = record {
+                self.finish(key, record).await?;
+            }
+            return Ok(Outcome::Settled);
+        }
+        self.execute(key, uid, generation, &plan).await?;
+        let (holds, failures) = self.memory.recall(key, uid, generation);
+        if let Some(record) = record
+            && let Some(placement) = &record.placement
+        {
+            let previous = previous_status(&record.object);
+            let status = report::terminating(generation, &observed, &failures, previous.as_ref(), Utc::now());
+            self.report(uid, placement.epoch, previous.as_ref(), &status).await?;
+        }
+        Ok(self.next(&plan, holds.values().min().copied()))
+    }
+
+    /// Gives the leases back, keeps the port for the name for a while, and ends the object.
+    async fn finish(&self, key: &GatewayKey, record: &GatewayRecord) -> Result<(), ReconcileError> {
+        let uid = record.object.metadata.uid;
+        let port = record.leases.get(&LeaseSlot::new(LeaseKind::Port, Holder::Gateway));
+        if let Some(port) = port {
+            self.store.reserve_port(self.host, key, *port, Utc::now() + RESERVATION).await?;
+        }
+        self.store.release_all(uid).await?;
+        match self.store.finish_delete(uid).await {
+            Ok(_) => {
+                tracing::info!("gateway removed");
+                Ok(())
+            }
+            Err(FinishDeleteError::Db(error)) => Err(error.into()),
+            // A lease was taken or the deletion undone meanwhile: the next run sees it.
+            Err(FinishDeleteError::LeasesRemain | FinishDeleteError::NotTerminating) => {
+                Err(ReconcileError::Gone)
+            }
+        }
+    }
+
+    /// The placement on this host, made when there is none; `None` when another host has the gateway.
+    async fn placement(&self, record: &GatewayRecord) -> Result<Option<Placement>, ReconcileError> {
+        let placement = match &record.placement {
+            Some(placement) => *placement,
+            None => match self.store.ensure_placement(record.object.metadata.uid, self.host).await {
+                Ok(placement) => placement,
+                Err(GatewayError::Gone) => return Err(ReconcileError::Gone),
+                Err(GatewayError::Db(error)) => return Err(error.into()),
+            },
+        };
+        Ok(Some(placement).filter(|placement| placement.host == self.host))
+    }
+
+    fn lessor(&self) -> Lessor<'_, W> {
+        Lessor {
+            store: &self.store,
+            world: &*self.world,
+            memory: &self.memory,
+            ranges: &self.settings.ranges,
+            host: self.host,
+        }
+    }
+
+    /// The prober's last answer, if there is a running gateway that can have given it.
+    fn probe(&self, observed: &Observed, uid: Uuid) -> Option<bowline_core::observed::Probe> {
+        let runs = observed.containers.iter().any(|container| {
+            container.identity.uid == uid
+                && container.identity.role == Role::Gateway
+                && container.state == ContainerState::Running
+        });
+        if runs {
+            self.prober.last(uid)
+        } else {
+            self.prober.reset(uid);
+            None
+        }
+    }
+
+    /// Tells the prober what this gateway should answer.
+    fn watch(&self, key: &GatewayKey, declared: &Declared, desired: &Desired) {
+        let port = declared.leases.get(&LeaseSlot::new(LeaseKind::Port, Holder::Gateway));
+        match port.and_then(|port| u16::try_from(*port).ok()) {
+            Some(port) if !desired.suspended && matches!(desired.gateway, Wanted::Container(_)) => {
+                let target = Target {
+                    key: key.clone(),
+                    port,
+                    config_revision: desired.config_revision.clone(),
+                    tokens_revision: desired.tokens_revision,
+                };
+                self.prober.watch(desired.uid, target);
+            }
+            _ => self.prober.forget(desired.uid),
+        }
+    }
+
+    /// Carries a plan out, step by step. A unit whose step failed does nothing more; the others go on.
+    async fn execute(
+        &self,
+        key: &GatewayKey,
+        uid: Uuid,
+        generation: i64,
+        plan: &Plan,
+    ) -> Result<BTreeMap<Unit, StepFailure>, ReconcileError> {
+        let mut failed: BTreeMap<Unit, StepFailure> = BTreeMap::new();
+        for Planned { unit, step } in &plan.steps {
+            let blocked = failed.contains_key(unit)
+                || failed.contains_key(&Unit::Shared)
+                || (*unit == Unit::Cleanup && !failed.is_empty());
+            if blocked {
+                continue;
+            }
+            let done = self.world.execute(key, step).await;
+            if step.changes_engine() {
+                tracing::info!(%step, ok = done.is_ok(), "step");
+            }
+            if *unit == Unit::Gateway {
+                match step {
+                    Step::StartContainer { .. } | Step::RemoveContainer { .. } => self.prober.reset(uid),
+                    _ => self.prober.hurry(uid),
+                }
+            }
+            self.note(uid, step, done.as_ref().err()).await?;
+            if let Err(failure) = done {
+                tracing::warn!(%step, class = ?failure.class, error = %failure, "step failed");
+                self.memory.failed(key, uid, generation, unit.clone(), &failure, Utc::now());
+                failed.insert(unit.clone(), failure);
+            }
+        }
+        let (holds, _) = self.memory.recall(key, uid, generation);
+        let now = Utc::now();
+        for (unit, until) in holds {
+            // A unit that is still held did nothing: that is no success.
+            if !failed.contains_key(&unit) && until <= now {
+                self.memory.succeeded(key, &unit);
+            }
+        }
+        if !plan.is_empty() {
+            self.prober.hurry(uid);
+        }
+        Ok(failed)
+    }
+
+    /// Gives away the leases whose numbers the host turned out to use.
+    async fn heed(
+        &self,
+        declared: &Declared,
+        failed: &BTreeMap<Unit, StepFailure>,
+    ) -> Result<(), ReconcileError> {
+        for failure in failed.values() {
+            let kind = match failure.class {
+                FailureClass::PortTaken => LeaseKind::Port,
+                FailureClass::SubnetTaken => LeaseKind::Subnet,
+                _ => continue,
+            };
+            self.lessor().replace(declared.metadata.uid, &declared.leases, kind, Utc::now()).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes the step as an event of the object, where people would look for it.
+    async fn note(
+        &self,
+        uid: Uuid,
+        step: &Step,
+        failure: Option<&StepFailure>,
+    ) -> Result<(), ReconcileError> {
+        let reason = match step {
+            Step::PullImage { .. } => "Pulling",
+            Step::CreateContainer { .. } | Step::CreateNetwork { .. } => "Created",
+            Step::StartContainer { .. } | Step::UnpauseContainer { .. } => "Started",
+            Step::StopContainer { .. } => "Stopped",
+            Step::RemoveContainer { .. } | Step::RemoveNetwork { .. } => "Removed",
+            Step::EnsureDirectory { .. }
+            | Step::WriteFile { .. }
+            | Step::RemovePath { .. }
+            | Step::SetRestart { .. }
+            | Step::ReloadGateway { .. } => "Changed",
+        };
+        let now = Utc::now();
+        match failure {
+            Some(failure) => {
+                let message = format!("{step}: {failure}");
+                self.store.record_event(uid, EventType::Warning, "Failed", &message, now).await?;
+            }
+            None if step.changes_engine() && reason != "Changed" => {
+                self.store.record_event(uid, EventType::Normal, reason, &step.to_string(), now).await?;
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// Writes the status where it differs, and an event where `Ready` changed.
+    async fn report(
+        &self,
+        uid: Uuid,
+        epoch: i64,
+        previous: Option<&GatewayStatus>,
+        status: &GatewayStatus,
+    ) -> Result<(), ReconcileError> {
+        if previous == Some(status) {
+            return Ok(());
+        }
+        self.store.put_status(uid, epoch, &json(status)).await?;
+        let ready = |status: &GatewayStatus| status.condition(ConditionType::Ready).map(|c| c.status);
+        if let Some(condition) = status.condition(ConditionType::Ready)
+            && previous.and_then(ready) != Some(condition.status)
+        {
+            let is_ready = condition.status == bowline_core::status::ConditionStatus::True;
+            let kind = if is_ready { "Ready" } else { "NotReady" };
+            let message = format!("{}: {}", condition.reason, condition.message);
+            let message = message.trim_end_matches(": ");
+            self.store.record_event(uid, EventType::Normal, kind, message, Utc::now()).await?;
+        }
+        Ok(())
+    }
+
+    /// When this key is to be looked at again without anybody asking.
+    fn next(&self, plan: &Plan, held_until: Option<chrono::DateTime<Utc>>) -> Outcome {
+        if held_until.is_none() && !plan.is_empty() {
+            return Outcome::Again(LOOK_AGAIN);
+        }
+        match [plan.again_at, held_until].into_iter().flatten().min() {
+            None => Outcome::Settled,
+            Some(at) => Outcome::Again((at - Utc::now()).to_std().unwrap_or(Duration::ZERO).max(LOOK_AGAIN)),
+        }
+    }
+}
+
+/// What is stored, in `core`'s words.
+fn declare(record: GatewayRecord, placement: &Placement) -> Result<Declared, ReconcileError> {
+    let GatewayRecord { object, placement: _, leases, tokens, tokens_revision, catalogs, observed: _, pins } =
+        record;
+    let read = |what: &str| {
+        let what = what.to_owned();
+        move |source| ReconcileError::Unreadable { what, source }
+    };
+    let spec: GatewaySpec = serde_json::from_value(object.spec).map_err(read("Gateway"))?;
+    let catalogs = catalogs
+        .into_iter()
+        .map(|(name, stored)| {
+            let spec: ClusterCatalogSpec =
+                serde_json::from_value(stored.spec).map_err(read(&format!("ClusterCatalog {name}")))?;
+            Ok((name, spec))
+        })
+        .collect::<Result<_, ReconcileError>>()?;
+    let pins: Pins = pins.map(serde_json::from_value).transpose().map_err(read("pins"))?.unwrap_or_default();
+    let tokens = tokens
+        .into_iter()
+        .map(|token| TokenVerifier { id: token.id, sha256: token.sha256, expires_at: token.expires_at })
+        .collect();
+    Ok(Declared {
+        metadata: object.metadata,
+        spec,
+        catalogs,
+        epoch: placement.epoch,
+        leases,
+        lease_problems: BTreeMap::new(),
+        tokens,
+        tokens_revision,
+        pins,
+    })
+}
+
+/// The status reported last; one that cannot be read any more counts as none.
+fn previous_status(object: &Stored) -> Option<GatewayStatus> {
+    object.status.clone().and_then(|status| serde_json::from_value(status).ok())
+}
+
+/// Plain structs with string keys always become JSON.
+fn json<T: serde::Serialize>(value: &T) -> serde_json::Value {
+    serde_json::to_value(value).unwrap_or_default()
+}
+
+/// An error and its causes in one line, for the log.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,453 @@
+//! From what is declared to what shall be there: one [`Gateway`](crate::object::Kind::Gateway) with its
+//! catalogs, leases, tokens and image facts becomes containers, a network, directories and files.
+//!
+//! Everything is decided here; the planner only compares. What cannot be made (an image that is absent, an entry
+//! that needs what does not exist yet, a lease that could not be given) is a [`Wanted`] variant of its own, so
+//! that one server's trouble is that server's state and nobody else's.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::catalog::{self, Merged};
+use crate::container::{Bind, ContainerSpec, Limits, NetworkMode, NetworkSpec, Publish, spec_hash};
+use crate::gateway_file as contract;
+use crate::gateway_file::TokenVerifier;
+use crate::labels::{Identity, Owner, Role};
+use crate::lease::{Holder, LeaseKind, LeaseSlot, Leases, Ranges, Subnet};
+use crate::names;
+use crate::object::{GatewayKey, StoredMeta};
+use crate::observed::{ImageFacts, ImageState, Observed};
+use crate::resource::{ClusterCatalogSpec, Cpu, GatewaySpec, Memory, Resources};
+use crate::step::Content;
+
+mod files;
+mod servers;
+
+pub use files::{RECOVERY_FILE, Recovery, server_directory};
+
+/// What `serve` was started with, as far as it goes into what is made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Settings {
+    /// Instance and installation.
+    pub owner: Owner,
+    /// Name of this host.
+    pub host: String,
+    /// Absolute path of the runtime directory, on tmpfs.
+    pub runtime_dir: String,
+    /// Absolute path of the directory that holds the bridge.
+    pub bridge_dir: String,
+    /// Image of gateways that name none.
+    pub gateway_image: String,
+    /// Address on which gateways are published.
+    pub publish_address: IpAddr,
+    /// Where leases come from.
+    pub ranges: Ranges,
+}
+
+impl Settings {
+    /// Absolute path of a Gateway's tree.
+    pub fn tree(&self, uid: Uuid) -> String {
+        format!("{}/gateways/{uid}", self.runtime_dir)
+    }
+}
+
+/// Everything that is declared about one gateway.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Declared {
+    /// The Gateway's metadata.
+    pub metadata: StoredMeta,
+    /// Its specification.
+    pub spec: GatewaySpec,
+    /// The catalogs that the specification names and that exist.
+    pub catalogs: BTreeMap<String, ClusterCatalogSpec>,
+    /// Epoch of its placement.
+    pub epoch: i64,
+    /// The leases that it holds.
+    pub leases: Leases,
+    /// Why leases that it needs were not given.
+    pub lease_problems: BTreeMap<LeaseSlot, String>,
+    /// Verifiers of its tokens.
+    pub tokens: Vec<TokenVerifier>,
+    /// Revision of the set of tokens.
+    pub tokens_revision: i64,
+    /// The image ids that this generation was resolved to.
+    pub pins: Pins,
+}
+
+impl Declared {
+    /// Namespace and name.
+    pub fn key(&self) -> GatewayKey {
+        GatewayKey {
+            namespace: self.metadata.key.namespace.clone().unwrap_or_default(),
+            name: self.metadata.key.name.clone(),
+        }
+    }
+
+    /// The catalogs' entries, later catalogs winning.
+    fn entries(&self) -> BTreeMap<&str, Merged<'_>> {
+        catalog::merge(
+            self.spec
+                .catalogs
+                .iter()
+                .filter_map(|name| self.catalogs.get(name).map(|spec| (name.as_str(), spec))),
+        )
+    }
+
+    /// The leases that the specification needs: uids only for servers that can run.
+    pub fn lease_needs(&self) -> Vec<LeaseSlot> {
+        let mut needs = vec![
+            LeaseSlot::new(LeaseKind::Port, Holder::Gateway),
+            LeaseSlot::new(LeaseKind::Uid, Holder::Gateway),
+            LeaseSlot::new(LeaseKind::Subnet, Holder::Gateway),
+        ];
+        let entries = self.entries();
+        needs.extend(
+            self.spec
+                .servers
+                .iter()
+                .filter(|server| server.is_enabled() && entries.contains_key(server.name.as_str()))
+                .map(|server| LeaseSlot::new(LeaseKind::Uid, Holder::Server(server.name.clone()))),
+        );
+        needs
+    }
+
+    /// The image references and pinned image ids whose state an observation must tell.
+    pub fn images(&self, settings: &Settings) -> BTreeSet<String> {
+        let entries = self.entries();
+        let mut images = BTreeSet::from([self.gateway_image(settings)]);
+        for server in self.spec.servers.iter().filter(|server| server.is_enabled()) {
+            if let Some(image) =
+                entries.get(server.name.as_str()).and_then(|m| m.entry.fields().image.as_ref())
+            {
+                images.insert(image.to_string());
+            }
+        }
+        images.extend(self.pins.images.values().cloned());
+        images
+    }
+
+    /// Reference of the gateway's image.
+    fn gateway_image(&self, settings: &Settings) -> String {
+        self.spec.image.as_ref().map_or_else(|| settings.gateway_image.clone(), ToString::to_string)
+    }
+
+    fn lease(&self, kind: LeaseKind, holder: Holder) -> Option<i64> {
+        self.leases.get(&LeaseSlot::new(kind, holder)).copied()
+    }
+}
+
+/// The image ids to which one generation's references were resolved. A tag that moves changes nothing until the
+/// next generation.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pins {
+    /// The generation that resolved them.
+    pub generation: i64,
+    /// Reference as written to image id.
+    pub images: BTreeMap<String, String>,
+}
+
+/// What shall be there for one gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Desired {
+    /// Namespace and name.
+    pub key: GatewayKey,
+    /// Uid of the Gateway object.
+    pub uid: Uuid,
+    /// Whether every container shall be stopped.
+    pub suspended: bool,
+    /// The network; absent while its lease is missing.
+    pub network: Option<DesiredNetwork>,
+    /// Directories below the tree, parents first, with their permission bits.
+    pub directories: Vec<(String, u32)>,
+    /// Files below the tree.
+    pub files: Vec<DesiredFile>,
+    /// Revision of the gateway's configuration file.
+    pub config_revision: String,
+    /// Revision of the gateway's token file.
+    pub tokens_revision: i64,
+    /// The gateway container.
+    pub gateway: Wanted,
+    /// Image reference of the gateway container.
+    pub gateway_image: String,
+    /// One per server of the specification, in its order.
+    pub servers: Vec<DesiredServer>,
+    /// What this generation's references are resolved to.
+    pub pins: Pins,
+}
+
+/// A network that shall be there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DesiredNetwork {
+    /// Its name.
+    pub name: String,
+    /// Its labels.
+    pub identity: Identity,
+    /// What it is.
+    pub spec: NetworkSpec,
+}
+
+/// A file that shall be there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DesiredFile {
+    /// Path below the tree.
+    pub path: String,
+    /// Permission bits.
+    pub mode: u32,
+    /// Content.
+    pub content: Content,
+}
+
+/// One server of the specification.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DesiredServer {
+    /// Registry key.
+    pub name: String,
+    /// Image reference of the catalog, if the entry has one.
+    pub image: Option<String>,
+    /// What shall be there for it.
+    pub wanted: Wanted,
+    /// Whether the entry's `allowHosts` list is not enforced.
+    pub egress_unenforced: bool,
+    /// Whether the reference now names another image than the pinned one.
+    pub image_outdated: bool,
+}
+
+/// What shall be there for one container, or why nothing can be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Wanted {
+    /// This container.
+    Container(Box<WantedContainer>),
+    /// A container, once its image is there.
+    Image(ImageState),
+    /// None: switched off in the specification.
+    Disabled,
+    /// None, until the specification or the catalog changes.
+    Never {
+        /// CamelCase word for machines.
+        reason: String,
+        /// What is wrong and what to do.
+        message: String,
+    },
+    /// None yet: a lease is missing.
+    Lease {
+        /// What is wrong and what to do; `None` while nobody has tried to take the lease.
+        problem: Option<String>,
+    },
+}
+
+/// A container that shall be there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WantedContainer {
+    /// Its name.
+    pub name: String,
+    /// Its labels.
+    pub identity: Identity,
+    /// What it is.
+    pub spec: ContainerSpec,
+}
+
+/// Size of `/tmp` in every container: 64 MiB.
+const TMP_BYTES: i64 = 64 << 20;
+
+/// What a gateway container gets where the specification says nothing.
+fn gateway_defaults() -> Resources {
+    let mut defaults = server_defaults();
+    defaults.limits.pids = Some(128);
+    defaults
+}
+
+/// What a server container gets where the specification says nothing: 256 MiB, one CPU, 64 processes.
+fn server_defaults() -> Resources {
+    let mut defaults = Resources::default();
+    defaults.limits.memory = Some(Memory::from_mib(256));
+    defaults.limits.cpu = Some(Cpu::from_millis(1000));
+    defaults.limits.pids = Some(64);
+    defaults
+}
+
+/// Docker's words for resources: `requests.cpu` becomes `CpuShares` (1024 a CPU), `limits.cpu` `NanoCpus`.
+fn limits(resources: Resources, defaults: Resources) -> Limits {
+    let Resources { requests, limits } = resources.or(defaults);
+    Limits {
+        memory: limits.memory.map_or(0, |memory| i64::try_from(memory.bytes()).unwrap_or(i64::MAX)),
+        nano_cpus: limits.cpu.map(|cpu| i64::from(cpu.millis()) * 1_000_000),
+        // Two shares are the least that the kernel takes.
+        cpu_shares: requests.cpu.map(|cpu| (i64::from(cpu.millis()) * 1024 / 1000).max(2)),
+        pids: i64::from(limits.pids.unwrap_or_default()),
+    }
+}
+
+/// Decides what shall be there.
+pub fn desire(declared: &Declared, observed: &Observed, settings: &Settings) -> Desired {
+    Rendering { declared, observed, settings, key: declared.key() }.desired()
+}
+
+/// One rendering: what all its parts need.
+struct Rendering<'a> {
+    declared: &'a Declared,
+    observed: &'a Observed,
+    settings: &'a Settings,
+    key: GatewayKey,
+}
+
+impl Rendering<'_> {
+    fn desired(&self) -> Desired {
+        let mut pins = Pins { generation: self.declared.metadata.generation, images: BTreeMap::new() };
+        let (servers, rendered) = self.servers(&mut pins);
+        let (config, config_revision) = self.gateway_file(&rendered);
+        let gateway_image = self.declared.gateway_image(self.settings);
+        Desired {
+            key: self.key.clone(),
+            uid: self.uid(),
+            suspended: self.declared.spec.is_suspended(),
+            network: self.network(),
+            directories: files::directories(&rendered),
+            files: vec![config, self.tokens_file(), self.recovery_file()],
+            config_revision,
+            tokens_revision: self.declared.tokens_revision,
+            gateway: self.gateway(&gateway_image, &mut pins),
+            gateway_image,
+            servers,
+            pins,
+        }
+    }
+
+    fn uid(&self) -> Uuid {
+        self.declared.metadata.uid
+    }
+
+    /// The name, or the fallback where somebody else has it.
+    fn free_name(&self, name: String) -> String {
+        if self.observed.taken_names.contains(&name) {
+            names::fallback(&name, &self.settings.owner.instance, self.uid())
+        } else {
+            name
+        }
+    }
+
+    fn identity(&self, role: Role, spec_hash: String) -> Identity {
+        Identity {
+            owner: self.settings.owner.clone(),
+            host: self.settings.host.clone(),
+            key: self.key.clone(),
+            uid: self.uid(),
+            role,
+            spec_hash,
+            generation: self.declared.metadata.generation,
+            epoch: self.declared.epoch,
+        }
+    }
+
+    fn network_name(&self) -> String {
+        self.free_name(names::network(&self.settings.owner.instance, &self.key))
+    }
+
+    fn network(&self) -> Option<DesiredNetwork> {
+        let lease = self.declared.lease(LeaseKind::Subnet, Holder::Gateway)?;
+        let spec = NetworkSpec { subnet: Subnet::from_lease(lease)? };
+        let identity = self.identity(Role::Network, spec_hash(&spec));
+        Some(DesiredNetwork { name: self.network_name(), identity, spec })
+    }
+
+    /// The first lease of these that is missing, as a [`Wanted`].
+    fn missing_lease(&self, slots: &[(LeaseKind, Holder)]) -> Option<Wanted> {
+        slots.iter().find_map(|(kind, holder)| {
+            let slot = LeaseSlot::new(*kind, holder.clone());
+            (!self.declared.leases.contains_key(&slot))
+                .then(|| Wanted::Lease { problem: self.declared.lease_problems.get(&slot).cloned() })
+        })
+    }
+
+    /// The image for a reference: the pinned id while this generation lasts and the image is there, else what the
+    /// reference names now. Pins it.
+    fn image(&self, reference: &str, pins: &mut Pins) -> Result<ImageFacts, Box<ImageState>> {
+        let present = |name: &str| match self.observed.images.get(name) {
+            Some(ImageState::Present(facts)) => Some(facts.clone()),
+            _ => None,
+        };
+        let pinned = (self.declared.pins.generation == self.declared.metadata.generation)
+            .then(|| self.declared.pins.images.get(reference))
+            .flatten()
+            .and_then(|id| present(id));
+        match pinned.or_else(|| present(reference)) {
+            Some(facts) => {
+                pins.images.insert(reference.to_owned(), facts.id.clone());
+                Ok(facts)
+            }
+            None => {
+                let state = self.observed.images.get(reference).cloned();
+                Err(Box::new(state.unwrap_or(ImageState::Absent)))
+            }
+        }
+    }
+
+    fn bind(&self, path: &str, target: &str, read_only: bool) -> Bind {
+        Bind {
+            source: format!("{}/{path}", self.settings.tree(self.uid())),
+            target: target.to_owned(),
+            read_only,
+        }
+    }
+
+    fn gateway(&self, reference: &str, pins: &mut Pins) -> Wanted {
+        let slots = [LeaseKind::Port, LeaseKind::Uid, LeaseKind::Subnet].map(|kind| (kind, Holder::Gateway));
+        if let Some(missing) = self.missing_lease(&slots) {
+            return missing;
+        }
+        let number = |kind| self.declared.lease(kind, Holder::Gateway).unwrap_or_default();
+        let (Ok(host_port), Ok(user)) =
+            (u16::try_from(number(LeaseKind::Port)), u32::try_from(number(LeaseKind::Uid)))
+        else {
+            return Wanted::Never {
+                reason: "BadLease".to_owned(),
+                message: "a leased number is out of range; delete and apply the gateway again".to_owned(),
+            };
+        };
+        let image = match self.image(reference, pins) {
+            Ok(facts) => facts,
+            Err(state) => return Wanted::Image(*state),
+        };
+        let spec = ContainerSpec {
+            image: image.id,
+            entrypoint: Vec::new(),
+            command: Vec::new(),
+            env: BTreeMap::new(),
+            user: Some(user),
+            read_only_root: true,
+            binds: vec![
+                self.bind(files::CONFIG, contract::CONFIG_DIR, true),
+                self.bind(files::SOCKETS, contract::SOCKETS_DIR, false),
+            ],
+            tmp_bytes: TMP_BYTES,
+            network: NetworkMode::Named(self.network_name()),
+            publish: Some(Publish {
+                address: self.settings.publish_address,
+                host_port,
+                container_port: contract::GATEWAY_PORT,
+            }),
+            limits: limits(self.declared.spec.resources, gateway_defaults()),
+        };
+        self.container(
+            self.free_name(names::gateway_container(&self.settings.owner.instance, &self.key)),
+            Role::Gateway,
+            spec,
+        )
+    }
+
+    fn container(&self, name: String, role: Role, spec: ContainerSpec) -> Wanted {
+        let identity = self.identity(role, spec_hash(&spec));
+        Wanted::Container(Box::new(WantedContainer { name, identity, spec }))
+    }
+}

@@ -1,0 +1,131 @@
+//! The directories and files of a gateway.
+//!
+//! Directories 0755 and files 0444 beneath a parent of 0700: every uid in a container reads its own, nobody else
+//! on the host reaches any, and no chown is needed. Directories of sockets are 0777: the gateway's leased uid
+//! makes its sockets there, and no server has them writable.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::servers::Announced;
+use super::{DesiredFile, Rendering};
+use crate::container::spec_hash;
+use crate::gateway_file::{GATEWAY_FILE, GatewayFile, GatewayServer, TOKENS_FILE, TokensFile};
+use crate::lease::Leases;
+use crate::names;
+use crate::object::{Stored, StoredMeta};
+use crate::resource::ClusterCatalogSpec;
+use crate::step::Content;
+
+/// Directory of the gateway's configuration, below its tree.
+pub(super) const CONFIG: &str = "config";
+/// Directory of all sockets, below the tree.
+pub(super) const SOCKETS: &str = "sockets";
+/// Directory of the control socket.
+const CONTROL: &str = "sockets/control";
+/// Directory of the servers' socket directories.
+pub(super) const SERVER_SOCKETS: &str = "sockets/servers";
+/// What `bowline adopt` rebuilds a lost database from, below the tree and bound into no container.
+pub const RECOVERY_FILE: &str = "recovery.json";
+
+/// Content of [`RECOVERY_FILE`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Recovery {
+    /// The Gateway as stored, without status and with resourceVersion 0.
+    pub object: Stored,
+    /// Of each catalog that it names, the entries that it uses.
+    pub catalogs: BTreeMap<String, ClusterCatalogSpec>,
+    /// The leases that it holds, by `<kind>/<holder>`.
+    pub leases: BTreeMap<String, i64>,
+    /// Epoch of its placement.
+    pub epoch: i64,
+}
+
+/// The name of a server's directory.
+pub fn server_directory(server: &str) -> String {
+    names::path_label(server)
+}
+
+/// All directories, parents first.
+pub(super) fn directories(servers: &[Announced]) -> Vec<(String, u32)> {
+    let mut directories = vec![
+        (String::new(), 0o755),
+        (CONFIG.to_owned(), 0o755),
+        (SOCKETS.to_owned(), 0o755),
+        (CONTROL.to_owned(), 0o777),
+        (SERVER_SOCKETS.to_owned(), 0o755),
+    ];
+    directories.extend(
+        servers.iter().map(|server| (format!("{SERVER_SOCKETS}/{}", server_directory(&server.name)), 0o777)),
+    );
+    directories
+}
+
+impl Rendering<'_> {
+    /// `gateway.json` and its revision.
+    pub(super) fn gateway_file(&self, servers: &[Announced]) -> (DesiredFile, String) {
+        let mut file = GatewayFile {
+            revision: String::new(),
+            gateway: self.key.to_string(),
+            allowed_hosts: vec![self.settings.publish_address.to_string()],
+            servers: servers
+                .iter()
+                .map(|server| GatewayServer {
+                    name: server.name.clone(),
+                    directory: server_directory(&server.name),
+                    uid: server.uid,
+                    prefix: server.prefix.clone(),
+                })
+                .collect(),
+        };
+        file.revision = spec_hash(&file);
+        let revision = file.revision.clone();
+        (self.file(format!("{CONFIG}/{GATEWAY_FILE}"), 0o444, &file), revision)
+    }
+
+    /// `tokens.json`.
+    pub(super) fn tokens_file(&self) -> DesiredFile {
+        let file =
+            TokensFile { revision: self.declared.tokens_revision, tokens: self.declared.tokens.clone() };
+        self.file(format!("{CONFIG}/{TOKENS_FILE}"), 0o444, &file)
+    }
+
+    /// `recovery.json`.
+    pub(super) fn recovery_file(&self) -> DesiredFile {
+        let entries = self.declared.entries();
+        let mut catalogs: BTreeMap<String, ClusterCatalogSpec> =
+            self.declared.catalogs.keys().map(|name| (name.clone(), ClusterCatalogSpec::default())).collect();
+        for server in &self.declared.spec.servers {
+            if let Some(merged) = entries.get(server.name.as_str())
+                && let Some(catalog) = catalogs.get_mut(merged.catalog)
+            {
+                catalog.registry.insert(server.name.clone(), merged.entry.clone());
+            }
+        }
+        let file = Recovery {
+            object: Stored {
+                // Versions change with every status; this file must not.
+                metadata: StoredMeta { resource_version: 0, ..self.declared.metadata.clone() },
+                spec: serde_json::to_value(&self.declared.spec).unwrap_or_default(),
+                status: None,
+            },
+            catalogs,
+            leases: lease_texts(&self.declared.leases),
+            epoch: self.declared.epoch,
+        };
+        self.file(RECOVERY_FILE.to_owned(), 0o400, &file)
+    }
+
+    fn file<T: Serialize>(&self, path: String, mode: u32, value: &T) -> DesiredFile {
+        // Plain structs with string keys always serialise.
+        let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
+        text.push('\n');
+        DesiredFile { path, mode, content: Content(text) }
+    }
+}
+
+fn lease_texts(leases: &Leases) -> BTreeMap<String, i64> {
+    leases.iter().map(|(slot, value)| (format!("{}/{}", slot.kind, slot.holder), *value)).collect()
+}

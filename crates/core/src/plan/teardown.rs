@@ -1,0 +1,27 @@
+//! Removing everything of a gateway: containers, then networks, then files. Leases are given back by the
+//! controller when nothing of this is left.
+
+use super::{Planner, Unit};
+use crate::labels::Role;
+use crate::step::Step;
+
+impl Planner<'_> {
+    /// The gateway first, so that no client is served by half a gateway.
+    pub(super) fn teardown(&mut self) {
+        let observed = self.observed;
+        let mut containers: Vec<_> = observed.containers.iter().collect();
+        containers.sort_by_key(|container| (container.identity.role != Role::Gateway, &container.name));
+        for container in containers {
+            if !self.is_held(&Unit::of(&container.identity.role)) {
+                self.remove_container(container);
+            }
+        }
+        for network in &observed.networks {
+            let step = Step::RemoveNetwork { id: network.id.clone(), name: network.name.clone() };
+            self.push(&Unit::Cleanup, step);
+        }
+        for uid in observed.trees.keys() {
+            self.push(&Unit::Cleanup, Step::RemovePath { uid: *uid, path: String::new() });
+        }
+    }
+}

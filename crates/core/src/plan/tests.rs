@@ -1,0 +1,443 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::*;
+use crate::gateway_file::GatewayState;
+use crate::observed::{ContainerState, Entry, ImageState, Probe};
+use crate::testing::{World, at, declare, lease, names, settings};
+
+const TWO_SERVERS: &str = "
+apiVersion: bowline.dev/v1alpha1
+kind: ClusterCatalog
+metadata: { name: base }
+spec:
+  registry:
+    time: { title: Time, type: server, image: 'mcp/time:1', disableNetwork: true }
+    fetch: { title: Fetch, type: server, image: 'mcp/fetch:1' }
+---
+apiVersion: bowline.dev/v1alpha1
+kind: Gateway
+metadata: { namespace: u1, name: default }
+spec: { catalogs: [base], servers: [time, fetch] }
+";
+
+fn texts(plan: &Plan) -> Vec<String> {
+    plan.steps.iter().map(|planned| planned.step.to_string()).collect()
+}
+
+/// Only what the Engine is asked for, in short.
+fn engine(plan: &Plan) -> Vec<String> {
+    plan.steps.iter().filter(|p| p.step.changes_engine()).map(|p| p.step.to_string()).collect()
+}
+
+#[test]
+fn a_new_gateway_is_made_in_order_and_then_nothing_is_left_to_do() {
+    let declared = declare(TWO_SERVERS);
+    let mut world = World::with_images(&declared);
+    let plan = world.reconcile(&declared);
+    assert_eq!(
+        engine(&plan),
+        [
+            "create network mcp-net-u1.default (subnet 10.213.0.0/26)",
+            "create container mcp-gateway-u1",
+            "start container mcp-gateway-u1",
+            "create container mcp-server-u1.default.time",
+            "start container mcp-server-u1.default.time",
+            "create container mcp-server-u1.default.fetch",
+            "start container mcp-server-u1.default.fetch",
+        ]
+    );
+    assert_eq!(world.plan(&declared), Plan::default(), "a pass with nothing to do does nothing");
+}
+
+#[test]
+fn every_file_is_there_before_the_first_container() {
+    let declared = declare(TWO_SERVERS);
+    let plan = World::with_images(&declared).plan(&declared);
+    let create = plan.steps.iter().position(|p| matches!(p.step, Step::CreateContainer { .. })).unwrap();
+    let last_write = plan.steps.iter().rposition(|p| matches!(p.step, Step::WriteFile { .. })).unwrap();
+    assert!(last_write < create);
+}
+
+#[test]
+fn a_container_that_is_gone_is_made_again_and_nothing_else_is_touched() {
+    let declared = declare(TWO_SERVERS);
+    let mut world = World::with_images(&declared);
+    world.reconcile(&declared);
+    world.observed.containers.retain(|c| c.name != "mcp-server-u1.default.time");
+    assert_eq!(
+        texts(&world.plan(&declared)),
+        ["create container mcp-server-u1.default.time", "start container mcp-server-u1.default.time"]
+    );
+}
+
+#[test]
+fn what_is_dead_is_started_and_what_restarts_by_itself_is_left_alone() {
+    let declared = declare(TWO_SERVERS);
+    let mut world = World::with_images(&declared);
+    world.reconcile(&declared);
+    let cases = [
+        (ContainerState::Running, vec![]),
+        (ContainerState::Restarting, vec![]),
+        (ContainerState::Paused, vec!["unpause container mcp-gateway-u1"]),
+        (ContainerState::Created, vec!["start container mcp-gateway-u1"]),
+        (ContainerState::Exited { code: 137 }, vec!["start container mcp-gateway-u1"]),
+        (
+            ContainerState::Dead,
+            vec![
+                "remove container mcp-gateway-u1",
+                "create container mcp-gateway-u1",
+                "start container mcp-gateway-u1",
+            ],
+        ),
+    ];
+    for (state, expected) in cases {
+        world.container("mcp-gateway-u1").state = state;
+        assert_eq!(texts(&world.plan(&declared)), expected, "{state:?}");
+    }
+}
+
+#[test]
+fn a_container_that_ended_soon_after_its_start_waits_before_the_next() {
+    let declared = declare(TWO_SERVERS);
+    let mut world = World::with_images(&declared);
+    world.reconcile(&declared);
+    let gateway = world.container("mcp-gateway-u1");
+    gateway.state = ContainerState::Exited { code: 1 };
+    gateway.started_at = Some(at(0));
+    gateway.finished_at = Some(at(2));
+    world.now = 3;
+    let plan = world.plan(&declared);
+    assert_eq!((texts(&plan), plan.again_at), (Vec::new(), Some(at(12))));
+    world.now = 12;
+    assert_eq!(texts(&world.plan(&declared)), ["start container mcp-gateway-u1"]);
+}
+
+#[test]
+fn a_changed_server_is_recreated_and_its_neighbours_are_not() {
+    let mut declared = declare(TWO_SERVERS);
+    let mut world = World::with_images(&declared);
+    world.reconcile(&declared);
+    declared.metadata.generation += 1;
+    declared.spec.servers[0].resources.limits.memory = Some(crate::resource::Memory::from_mib(64));
+    let time = "mcp-server-u1.default.time";
+    assert_eq!(
+        engine(&world.reconcile(&declared)),
+        [
+            format!("let container {time} not restart"),
+            format!("stop container {time}"),
+            format!("remove container {time}"),
+            format!("create container {time}"),
+            format!("start container {time}"),
+        ]
+    );
+    assert!(world.plan(&declared).is_empty());
+}
+
+#[test]
+fn a_server_that_is_switched_off_goes_with_its_directory_and_the_gateway_stays() {
+    let mut declared = declare(TWO_SERVERS);
+    let mut world = World::with_images(&declared);
+    world.reconcile(&declared);
+    let gateway = world.container("mcp-gateway-u1").id.clone();
+    declared.metadata.generation += 1;
+    declared.spec.servers[1].enabled = Some(false);
+    let plan = world.reconcile(&declared);
+    assert_eq!(texts(&plan).last().unwrap(), "remove sockets/servers/fetch");
+    assert_eq!(world.container("mcp-gateway-u1").id, gateway);
+    assert_eq!(
+        names(&world.observed, |role| matches!(role, Role::Server(_))),
+        ["mcp-server-u1.default.time"]
+    );
+    assert!(world.plan(&declared).is_empty());
+}
+
+#[test]
+fn a_missing_image_is_pulled_and_blocks_nothing_else() {
+    let declared = declare(TWO_SERVERS);
+    let mut world = World::with_images(&declared);
+    world.observed.images.insert("mcp/fetch:1".to_owned(), ImageState::Absent);
+    let plan = world.plan(&declared);
+    assert_eq!(texts(&plan).last().unwrap(), "pull image mcp/fetch:1");
+    assert!(texts(&plan).contains(&"start container mcp-server-u1.default.time".to_owned()));
+    assert!(!texts(&plan).contains(&"create container mcp-server-u1.default.fetch".to_owned()));
+}
+
+#[test]
+fn a_failed_pull_is_tried_again_later_and_later() {
+    let declared = declare(TWO_SERVERS);
+    let mut world = World::with_images(&declared);
+    world.reconcile(&declared);
+    world.observed.containers.retain(|c| c.name != "mcp-server-u1.default.fetch");
+    for (failures, wait) in [(1, 10), (2, 20), (3, 40), (30, 300)] {
+        let failed = ImageState::Failed { message: "no".to_owned(), at: at(0), failures };
+        world.observed.images.insert("mcp/fetch:1".to_owned(), failed);
+        world.now = wait - 1;
+        let plan = world.plan(&declared);
+        assert_eq!((engine(&plan), plan.again_at), (Vec::new(), Some(at(wait))), "after {failures}");
+        world.now = wait;
+        assert_eq!(engine(&world.plan(&declared)), ["pull image mcp/fetch:1"]);
+    }
+}
+
+#[test]
+fn an_image_that_went_stops_no_container_that_runs_on_it() {
+    let declared = declare(TWO_SERVERS);
+    let mut world = World::with_images(&declared);
+    world.reconcile(&declared);
+    world.observed.images.values_mut().for_each(|state| *state = ImageState::Absent);
+    let plan = world.plan(&declared);
+    assert!(engine(&plan).iter().all(|step| step.starts_with("pull image")), "{plan}");
+}
+
+#[test]
+fn a_moved_tag_changes_nothing_until_the_next_generation() {
+    let mut declared = declare(TWO_SERVERS);
+    let mut world = World::with_images(&declared);
+    world.reconcile(&declared);
+    declared.pins = world.desire(&declared).pins;
+    let mut moved = match &world.observed.images["mcp/time:1"] {
+        ImageState::Present(facts) => facts.clone(),
+        other => panic!("{other:?}"),
+    };
+    moved.id = "sha256:moved".to_owned();
+    world.observed.images.insert("mcp/time:1".to_owned(), ImageState::Present(moved));
+    assert!(world.plan(&declared).is_empty());
+    assert!(world.desire(&declared).servers[0].image_outdated);
+    declared.metadata.generation += 1;
+    assert!(
+        engine(&world.plan(&declared)).contains(&"create container mcp-server-u1.default.time".to_owned())
+    );
+}
+
+#[test]
+fn a_suspended_gateway_stops_for_good_and_comes_back() {
+    let mut declared = declare(TWO_SERVERS);
+    let mut world = World::with_images(&declared);
+    world.reconcile(&declared);
+    declared.metadata.generation += 1;
+    declared.spec.suspend = Some(true);
+    let steps = engine(&world.reconcile(&declared));
+    assert_eq!(steps[..2], ["let container mcp-gateway-u1 not restart", "stop container mcp-gateway-u1"]);
+    assert!(world.plan(&declared).is_empty());
+    declared.spec.suspend = None;
+    world.now = 60;
+    let steps = engine(&world.reconcile(&declared));
+    assert_eq!(steps[..2], ["let container mcp-gateway-u1 restart", "start container mcp-gateway-u1"]);
+    assert!(world.plan(&declared).is_empty());
+}
+
+#[test]
+fn deletion_removes_containers_then_networks_then_files() {
+    let declared = declare(TWO_SERVERS);
+    let mut world = World::with_images(&declared);
+    world.reconcile(&declared);
+    let plan = plan(None, &world.observed, &Holds::new(), at(0));
+    let kinds: Vec<_> = plan
+        .steps
+        .iter()
+        .map(|p| match p.step {
+            Step::RemoveContainer { .. } => 'c',
+            Step::RemoveNetwork { .. } => 'n',
+            Step::RemovePath { .. } => 'f',
+            _ => '.',
+        })
+        .collect();
+    assert_eq!(kinds.into_iter().collect::<String>(), "..c..c..cnf");
+    plan.steps.iter().for_each(|planned| world.execute(&planned.step));
+    assert_eq!((world.observed.containers.len(), world.observed.networks.len()), (0, 0));
+    assert!(world.observed.trees.is_empty());
+}
+
+#[test]
+fn what_an_older_object_of_the_same_name_left_is_removed() {
+    let mut declared = declare(TWO_SERVERS);
+    let mut world = World::with_images(&declared);
+    world.reconcile(&declared);
+    declared.metadata.uid = Uuid::from_u128(43);
+    world.reconcile(&declared);
+    assert!(world.observed.containers.iter().all(|c| c.identity.uid == Uuid::from_u128(43)));
+    assert_eq!(world.observed.trees.keys().collect::<Vec<_>>(), [&Uuid::from_u128(43)]);
+    assert!(world.plan(&declared).is_empty());
+}
+
+#[test]
+fn leftovers_in_the_tree_go_and_the_gateways_own_sockets_stay() {
+    let declared = declare(TWO_SERVERS);
+    let mut world = World::with_images(&declared);
+    world.reconcile(&declared);
+    let tree = world.observed.trees.get_mut(&Uuid::from_u128(42)).unwrap();
+    let file = || Entry::File { mode: 0o600, sha256: String::new() };
+    tree.insert("config/.gateway.json.tmp".to_owned(), file());
+    tree.insert("sockets/control/control.sock".to_owned(), Entry::Socket);
+    tree.insert("sockets/servers/time/mcp.sock".to_owned(), Entry::Socket);
+    tree.insert("sockets/servers/old".to_owned(), Entry::Directory { mode: 0o777 });
+    tree.insert("sockets/servers/old/mcp.sock".to_owned(), Entry::Socket);
+    assert_eq!(
+        texts(&world.plan(&declared)),
+        ["remove config/.gateway.json.tmp", "remove sockets/servers/old"]
+    );
+}
+
+#[test]
+fn a_gateway_that_tells_an_older_revision_is_asked_to_reload() {
+    let mut declared = declare(TWO_SERVERS);
+    let mut world = World::with_images(&declared);
+    world.reconcile(&declared);
+    let state = GatewayState {
+        version: "1".to_owned(),
+        config_revision: world.desire(&declared).config_revision,
+        tokens_revision: 0,
+        servers: Vec::new(),
+    };
+    world.observed.probe = Some(Probe { healthy: true, misses: 0, state: Some(state) });
+    assert!(world.plan(&declared).is_empty());
+    declared.tokens_revision = 1;
+    assert_eq!(texts(&world.reconcile(&declared))[1..], ["reload gateway"]);
+    assert_eq!(texts(&world.plan(&declared)), ["reload gateway"], "until it tells the new revision");
+}
+
+#[test]
+fn a_held_unit_does_nothing_and_the_others_go_on() {
+    let declared = declare(TWO_SERVERS);
+    let world = World::with_images(&declared);
+    let holds = BTreeMap::from([(Unit::Server("time".to_owned()), at(30))]);
+    let plan = world.plan_held(&declared, &holds);
+    assert!(!engine(&plan).iter().any(|step| step.contains("u1.default.time")));
+    assert!(engine(&plan).contains(&"start container mcp-server-u1.default.fetch".to_owned()));
+    assert_eq!(plan.again_at, Some(at(30)));
+}
+
+#[test]
+fn a_name_that_somebody_else_has_is_not_fought_for() {
+    let declared = declare(TWO_SERVERS);
+    let mut world = World::with_images(&declared);
+    world.observed.taken_names.insert("mcp-gateway-u1".to_owned());
+    let steps = engine(&world.plan(&declared));
+    assert!(steps.iter().any(|s| s.starts_with("create container mcp-gateway-u1_default_")), "{steps:?}");
+    assert!(!steps.contains(&"create container mcp-gateway-u1".to_owned()));
+}
+
+#[test]
+fn a_lost_network_takes_its_containers_with_it_and_spares_the_others() {
+    let declared = declare(TWO_SERVERS);
+    let mut world = World::with_images(&declared);
+    world.reconcile(&declared);
+    let time = world.container("mcp-server-u1.default.time").id.clone();
+    world.observed.networks.clear();
+    world.reconcile(&declared);
+    assert!(world.plan(&declared).is_empty());
+    assert_eq!(world.container("mcp-server-u1.default.time").id, time);
+}
+
+/// One edit of a specification, one blow to the world, or time.
+#[derive(Debug, Clone)]
+enum Happening {
+    Toggle(usize),
+    Memory(usize, u64),
+    Suspend(bool),
+    Kill(usize),
+    Remove(usize),
+    LoseNetwork,
+    LoseFiles,
+    /// The plan is carried out up to this many steps, then the controller is killed.
+    Crash(usize),
+    Reconcile,
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    prop_oneof![
+        (0..2_usize).prop_map(Happening::Toggle),
+        (0..2_usize, 16..64_u64).prop_map(|(server, mib)| Happening::Memory(server, mib)),
+        any::<bool>().prop_map(Happening::Suspend),
+        (0..3_usize).prop_map(Happening::Kill),
+        (0..3_usize).prop_map(Happening::Remove),
+        Just(Happening::LoseNetwork),
+        Just(Happening::LoseFiles),
+        (0..12_usize).prop_map(Happening::Crash),
+        Just(Happening::Reconcile),
+    ]
+}
+
+/// What is left of a world when ids are masked.
+fn shape(world: &World) -> (Vec<String>, Vec<String>, BTreeMap<Uuid, crate::observed::Tree>) {
+    let mut containers: Vec<_> = world
+        .observed
+        .containers
+        .iter()
+        .map(|c| format!("{} {} {:?} {}", c.name, c.identity.spec_hash, c.state, c.restarts))
+        .collect();
+    containers.sort();
+    let networks = world.observed.networks.iter().map(|n| n.name.clone()).collect();
+    (containers, networks, world.observed.trees.clone())
+}
+
+fn settle(world: &mut World, declared: &crate::desired::Declared) {
+    for _ in 0..3 {
+        // Past every wait.
+        world.now += 600;
+        crate::floor::check(&world.plan(declared), &declared.key(), &settings()).unwrap();
+        if world.reconcile(declared).is_empty() {
+            return;
+        }
+    }
+    panic!("did not come to rest: {}", world.plan(declared));
+}
+
+proptest! {
+    #[test]
+    fn any_chain_of_edits_blows_and_crashes_ends_like_a_fresh_create(
+        happenings in proptest::collection::vec(happening(), 0..25)
+    ) {
+        let mut declared = declare(TWO_SERVERS);
+        let mut world = World::with_images(&declared);
+        for happening in happenings {
+            world.now += 7;
+            let containers = world.observed.containers.len();
+            match happening {
+                Happening::Toggle(server) => {
+                    let server = &mut declared.spec.servers[server];
+                    server.enabled = Some(!server.is_enabled());
+                    declared.metadata.generation += 1;
+                }
+                Happening::Memory(server, mib) => {
+                    declared.spec.servers[server].resources.limits.memory =
+                        Some(crate::resource::Memory::from_mib(mib));
+                    declared.metadata.generation += 1;
+                }
+                Happening::Suspend(suspend) => {
+                    declared.spec.suspend = Some(suspend);
+                    declared.metadata.generation += 1;
+                }
+                Happening::Kill(n) if containers > 0 => {
+                    world.observed.containers[n % containers].state = ContainerState::Exited { code: 137 };
+                }
+                Happening::Remove(n) if containers > 0 => {
+                    world.observed.containers.remove(n % containers);
+                }
+                Happening::LoseNetwork => world.observed.networks.clear(),
+                Happening::LoseFiles => world.observed.trees.clear(),
+                Happening::Crash(steps) => {
+                    let plan = world.plan(&declared);
+                    for planned in plan.steps.iter().take(steps) {
+                        world.execute(&planned.step);
+                    }
+                }
+                Happening::Reconcile => {
+                    world.reconcile(&declared);
+                }
+                Happening::Kill(_) | Happening::Remove(_) => {}
+            }
+            lease(&mut declared);
+        }
+        settle(&mut world, &declared);
+        // A suspended gateway keeps stopped what was made and makes nothing: what is there differs by history.
+        declared.spec.suspend = None;
+        settle(&mut world, &declared);
+        let mut fresh = World::with_images(&declared);
+        settle(&mut fresh, &declared);
+        prop_assert_eq!(shape(&world), shape(&fresh));
+    }
+}

@@ -1,0 +1,97 @@
+//! The objects a user declares: what they look like, how they are read from YAML, and what they refer to.
+//!
+//! [`parse()`] turns a text into [`Resource`]s with every finding at once; [`Parsed::check_references`] judges
+//! them against each other and against the catalogs that exist already. The `spec` types are the canonical form that
+//! the store keeps and compares: enum words and quantities in our spelling, short forms written out, absent
+//! fields absent. **No default is filled in here**; the planner does that, so that a new default reaches old
+//! objects.
+//!
+//! `status` and the metadata that the server owns (`uid`, `generation`, `resourceVersion`,
+//! `creationTimestamp`, `deletionTimestamp`, `finalizers`, `managedBy`) are read over in an input, as kubectl
+//! does it, because `get -o yaml | apply -f -` must work. They are the one exception to the rule that a field
+//! is refused or acted on.
+
+use serde::{Deserialize, Serialize};
+
+use crate::object::{Kind, ObjectKey};
+
+pub(crate) mod cluster_catalog;
+pub(crate) mod gateway;
+pub(crate) mod metadata;
+pub(crate) mod parse;
+pub(crate) mod quantity;
+pub(crate) mod read;
+mod references;
+
+pub use cluster_catalog::{ClusterCatalogSpec, catalog_from_plain};
+pub use gateway::{GatewaySpec, Mode, Profile, ServerDefaults, ServerSpec, Transport};
+pub use metadata::{ObjectMeta, is_registry_key};
+pub use parse::{Located, Origin, Parsed, parse};
+pub use quantity::{Cpu, Limits, Memory, QuantityError, Requests, Resources};
+
+/// A `kind: Gateway` as declared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GatewayObject {
+    /// Who it is.
+    pub metadata: ObjectMeta,
+    /// What is wanted.
+    pub spec: GatewaySpec,
+}
+
+/// A `kind: ClusterCatalog` as declared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClusterCatalogObject {
+    /// Who it is.
+    pub metadata: ObjectMeta,
+    /// What is wanted.
+    pub spec: ClusterCatalogSpec,
+}
+
+/// A declared object of any kind. Serialises with `kind` beside `metadata` and `spec`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind")]
+pub enum Resource {
+    /// One MCP endpoint.
+    Gateway(Box<GatewayObject>),
+    /// Servers for everybody.
+    ClusterCatalog(ClusterCatalogObject),
+}
+
+impl Resource {
+    /// The kind of this object.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Gateway(_) => Kind::Gateway,
+            Self::ClusterCatalog(_) => Kind::ClusterCatalog,
+        }
+    }
+
+    /// The declared metadata.
+    pub fn metadata(&self) -> &ObjectMeta {
+        match self {
+            Self::Gateway(object) => &object.metadata,
+            Self::ClusterCatalog(object) => &object.metadata,
+        }
+    }
+
+    /// Kind, namespace and name.
+    pub fn key(&self) -> ObjectKey {
+        let ObjectMeta { namespace, name, .. } = self.metadata();
+        ObjectKey { kind: self.kind(), namespace: namespace.clone(), name: name.clone() }
+    }
+
+    /// The canonical `spec` as JSON: what the store keeps, and what decides whether an object changed.
+    pub fn spec_json(&self) -> serde_json::Value {
+        let json = match self {
+            Self::Gateway(object) => serde_json::to_value(&object.spec),
+            Self::ClusterCatalog(object) => serde_json::to_value(&object.spec),
+        };
+        // Every map of a spec has string keys, which is all that this conversion can fail on.
+        json.unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests;

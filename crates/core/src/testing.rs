@@ -1,0 +1,232 @@
+//! Fixtures of the crate's own tests: a declaration from YAML, and a world in memory that carries steps out.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, TimeZone, Utc};
+use uuid::Uuid;
+
+use crate::desired::{Declared, Desired, Pins, Settings, desire};
+use crate::labels::{Owner, Role};
+use crate::lease::Ranges;
+use crate::object::{ObjectKey, StoredMeta};
+use crate::observed::{
+    ContainerState, Entry, ImageFacts, ImageState, Observed, ObservedContainer, ObservedNetwork,
+};
+use crate::plan::{Holds, Plan, plan};
+use crate::resource::{Resource, parse};
+use crate::step::Step;
+
+pub(crate) fn settings() -> Settings {
+    Settings {
+        owner: Owner { instance: "default".to_owned(), installation: Uuid::from_u128(1) },
+        host: "h1".to_owned(),
+        runtime_dir: "/run/bowline".to_owned(),
+        bridge_dir: "/var/lib/bowline/bridge/0123456789abcdef".to_owned(),
+        gateway_image: "bowline/gateway:test".to_owned(),
+        publish_address: "127.0.0.1".parse().unwrap(),
+        ranges: Ranges {
+            ports: "20000-20099".parse().unwrap(),
+            uids: "1900000000-1900000099".parse().unwrap(),
+            subnets: "10.213.0.0/16".parse().unwrap(),
+        },
+    }
+}
+
+pub(crate) fn at(seconds: i64) -> DateTime<Utc> {
+    Utc.timestamp_opt(1_800_000_000 + seconds, 0).unwrap()
+}
+
+/// The first Gateway of the text with the catalogs of the text, leases given.
+pub(crate) fn declare(yaml: &str) -> Declared {
+    let parsed = parse(yaml, None);
+    assert!(parsed.is_ok(), "{:?}", parsed.diagnostics);
+    let mut catalogs = BTreeMap::new();
+    let mut gateway = None;
+    for located in parsed.resources {
+        match located.resource {
+            Resource::Gateway(object) => gateway = gateway.or(Some(object)),
+            Resource::ClusterCatalog(object) => {
+                catalogs.insert(object.metadata.name.clone(), object.spec);
+            }
+        }
+    }
+    let gateway = gateway.unwrap();
+    let namespace = gateway.metadata.namespace.clone().unwrap();
+    let mut declared = Declared {
+        metadata: StoredMeta {
+            key: ObjectKey::gateway(namespace, gateway.metadata.name.clone()),
+            uid: Uuid::from_u128(42),
+            generation: 1,
+            resource_version: 1,
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+            creation_timestamp: at(0),
+            deletion_timestamp: None,
+            managed_by: "cli".to_owned(),
+        },
+        spec: gateway.spec,
+        catalogs,
+        epoch: 1,
+        leases: BTreeMap::new(),
+        lease_problems: BTreeMap::new(),
+        tokens: Vec::new(),
+        tokens_revision: 0,
+        pins: Pins::default(),
+    };
+    lease(&mut declared);
+    declared
+}
+
+/// Gives every lease that is needed and missing.
+pub(crate) fn lease(declared: &mut Declared) {
+    let ranges = settings().ranges;
+    let none = std::collections::BTreeSet::new();
+    for slot in declared.lease_needs() {
+        if !declared.leases.contains_key(&slot) {
+            let taken =
+                declared.leases.iter().filter(|(held, _)| held.kind == slot.kind).map(|(_, v)| *v).collect();
+            let value = ranges.next_free(slot.kind, &taken, &none, &none, None).unwrap();
+            declared.leases.insert(slot, value);
+        }
+    }
+}
+
+/// A world that does what steps say.
+#[derive(Debug, Default)]
+pub(crate) struct World {
+    pub(crate) observed: Observed,
+    pub(crate) now: i64,
+    made: u32,
+}
+
+impl World {
+    /// A world in which every image that the declaration asks for is present.
+    pub(crate) fn with_images(declared: &Declared) -> Self {
+        let mut world = World::default();
+        world.add_images(declared);
+        world
+    }
+
+    pub(crate) fn add_images(&mut self, declared: &Declared) {
+        for image in declared.images(&settings()) {
+            let facts = image_facts(&image);
+            self.observed.images.insert(facts.id.clone(), ImageState::Present(facts.clone()));
+            self.observed.images.insert(image, ImageState::Present(facts));
+        }
+    }
+
+    pub(crate) fn desire(&self, declared: &Declared) -> Desired {
+        desire(declared, &self.observed, &settings())
+    }
+
+    pub(crate) fn plan(&self, declared: &Declared) -> Plan {
+        self.plan_held(declared, &Holds::new())
+    }
+
+    pub(crate) fn plan_held(&self, declared: &Declared, holds: &Holds) -> Plan {
+        plan(Some(&self.desire(declared)), &self.observed, holds, at(self.now))
+    }
+
+    /// Plans and executes once; returns the plan.
+    pub(crate) fn reconcile(&mut self, declared: &Declared) -> Plan {
+        let plan = self.plan(declared);
+        for planned in &plan.steps {
+            self.execute(&planned.step);
+        }
+        plan
+    }
+
+    pub(crate) fn container(&mut self, name: &str) -> &mut ObservedContainer {
+        self.observed.containers.iter_mut().find(|c| c.name == name).unwrap()
+    }
+
+    fn by_id(&mut self, id: &str) -> &mut ObservedContainer {
+        self.observed.containers.iter_mut().find(|c| c.id == id || c.name == id).unwrap()
+    }
+
+    pub(crate) fn execute(&mut self, step: &Step) {
+        match step {
+            Step::PullImage { reference } => {
+                let facts = image_facts(reference);
+                self.observed.images.insert(reference.clone(), ImageState::Present(facts));
+            }
+            Step::EnsureDirectory { uid, path, mode } => {
+                let tree = self.observed.trees.entry(*uid).or_default();
+                if let Some((parent, _)) = path.rsplit_once('/') {
+                    assert!(tree.contains_key(parent), "{path} has no parent");
+                }
+                tree.insert(path.clone(), Entry::Directory { mode: *mode });
+            }
+            Step::WriteFile { uid, path, mode, content } => {
+                let entry = Entry::File { mode: *mode, sha256: content.sha256() };
+                self.observed.trees.get_mut(uid).unwrap().insert(path.clone(), entry);
+            }
+            Step::RemovePath { uid, path } if path.is_empty() => {
+                assert!(self.observed.containers.iter().all(|c| c.identity.uid != *uid), "files in use");
+                self.observed.trees.remove(uid);
+            }
+            Step::RemovePath { uid, path } => {
+                let below = format!("{path}/");
+                self.observed.trees.get_mut(uid).unwrap().retain(|p, _| p != path && !p.starts_with(&below));
+            }
+            Step::CreateNetwork { name, identity, .. } => {
+                assert!(self.observed.networks.iter().all(|n| n.name != *name), "{name} exists");
+                self.made += 1;
+                let id = format!("n{}", self.made);
+                let network = ObservedNetwork { id, name: name.clone(), identity: identity.clone() };
+                self.observed.networks.push(network);
+            }
+            Step::RemoveNetwork { id, .. } => self.observed.networks.retain(|n| n.id != *id),
+            Step::CreateContainer { name, identity, spec } => {
+                assert!(self.observed.containers.iter().all(|c| c.name != *name), "{name} exists");
+                self.made += 1;
+                self.observed.containers.push(ObservedContainer {
+                    id: format!("c{}", self.made),
+                    name: name.clone(),
+                    identity: identity.clone(),
+                    image: spec.image.clone(),
+                    state: ContainerState::Created,
+                    restarts: true,
+                    restart_count: 0,
+                    started_at: None,
+                    finished_at: None,
+                    error: String::new(),
+                });
+            }
+            Step::StartContainer { id, .. } => {
+                let now = at(self.now);
+                let container = self.by_id(id);
+                container.state = ContainerState::Running;
+                container.started_at = Some(now);
+            }
+            Step::UnpauseContainer { id, .. } => self.by_id(id).state = ContainerState::Running,
+            Step::SetRestart { id, restart, .. } => self.by_id(id).restarts = *restart,
+            Step::StopContainer { id, .. } => {
+                let now = at(self.now);
+                let container = self.by_id(id);
+                container.state = ContainerState::Exited { code: 0 };
+                container.finished_at = Some(now);
+            }
+            Step::RemoveContainer { id, .. } => {
+                let state = self.by_id(id).state;
+                assert!(!matches!(state, ContainerState::Running | ContainerState::Paused), "{id} runs");
+                self.observed.containers.retain(|c| c.id != *id);
+            }
+            Step::ReloadGateway { .. } => {}
+        }
+    }
+}
+
+fn image_facts(reference: &str) -> ImageFacts {
+    let digest = crate::step::Content(reference.to_owned()).sha256();
+    ImageFacts {
+        id: if reference.starts_with("sha256:") { reference.to_owned() } else { format!("sha256:{digest}") },
+        command: vec!["serve".to_owned()],
+        ..ImageFacts::default()
+    }
+}
+
+/// Names of the containers of a role, for short assertions.
+pub(crate) fn names(observed: &Observed, role: fn(&Role) -> bool) -> Vec<&str> {
+    observed.containers.iter().filter(|c| role(&c.identity.role)).map(|c| c.name.as_str()).collect()
+}

@@ -1,0 +1,153 @@
+//! A server that does what its arguments say: the other side of the gateway's integration tests. It speaks
+//! JSON-RPC on stdin and stdout by hand, because a library would not let it misbehave.
+//!
+//! `--tools a,b` names its tools (without, it has only prompts), `--page N` lists N of them at a time, `--era modern` refuses `initialize`,
+//! `--hang` never answers anything. Tools with a meaning: `echo` gives back arguments and `_meta`, `env` gives
+//! the value of a variable, `fail` is an error of the protocol, `error` one of the tool, `progress` reports
+//! progress before its result, `slow` never answers, `cancelled` says which ids were cancelled, `grow` adds the
+//! tool `grown`, `die` ends the process with code 3, `pid` gives the process id.
+
+use std::io::{self, BufRead as _, Write as _};
+
+use serde_json::{Value, json};
+
+struct Script {
+    tools: Vec<String>,
+    page: usize,
+    modern: bool,
+    hang: bool,
+    cancelled: Vec<Value>,
+}
+
+fn main() -> io::Result<()> {
+    let mut script =
+        Script { tools: Vec::new(), page: usize::MAX, modern: false, hang: false, cancelled: Vec::new() };
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        let mut value = || arguments.next().unwrap_or_default();
+        match argument.as_str() {
+            "--tools" => script.tools = value().split(',').map(Into::into).collect(),
+            "--page" => script.page = value().parse().map_err(io::Error::other)?,
+            "--era" => script.modern = value() == "modern",
+            "--hang" => script.hang = true,
+            other => return Err(io::Error::other(format!("unknown argument {other}"))),
+        }
+    }
+    for line in io::stdin().lock().lines() {
+        let message: Value = serde_json::from_str(&line?)?;
+        if !script.hang {
+            script.receive(&message)?;
+        }
+    }
+    Ok(())
+}
+
+impl Script {
+    fn receive(&mut self, message: &Value) -> io::Result<()> {
+        let (id, params) = (&message["id"], &message["params"]);
+        let method = message["method"].as_str().unwrap_or_default();
+        let capabilities = match self.tools.is_empty() {
+            true => json!({"prompts": {}}),
+            false => json!({"tools": {"listChanged": true}}),
+        };
+        let server = json!({"name": "scripted", "version": "1.2.3"});
+        match method {
+            "initialize" if !self.modern => {
+                let version = &params["protocolVersion"];
+                answer(
+                    id,
+                    &json!({"protocolVersion": version, "capabilities": capabilities, "serverInfo": server}),
+                )
+            }
+            "server/discover" if self.modern => answer(
+                id,
+                &json!({"resultType": "complete", "supportedVersions": ["2026-07-28"],
+                    "capabilities": capabilities, "ttlMs": 0, "cacheScope": "private",
+                    "_meta": {"io.modelcontextprotocol/serverInfo": server}}),
+            ),
+            "tools/list" if !self.tools.is_empty() => self.list(id, params),
+            "tools/call" => self.call(id, params),
+            "notifications/cancelled" => {
+                self.cancelled.push(params["requestId"].clone());
+                Ok(())
+            }
+            _ if id.is_null() => Ok(()),
+            _ => send(
+                &json!({"jsonrpc": "2.0", "id": id, "error": {"code": -32601, "message": "not in the script"}}),
+            ),
+        }
+    }
+
+    fn list(&self, id: &Value, params: &Value) -> io::Result<()> {
+        let first = params["cursor"].as_str().and_then(|cursor| cursor.parse().ok()).unwrap_or(0);
+        let end = self.tools.len().min(usize::saturating_add(first, self.page));
+        let tools: Vec<_> = self.tools[first..end]
+            .iter()
+            .map(|name| json!({"name": name, "description": name, "inputSchema": {"type": "object"}}))
+            .collect();
+        let mut page = json!({"resultType": "complete", "tools": tools, "ttlMs": 0, "cacheScope": "private"});
+        if end < self.tools.len() {
+            page["nextCursor"] = json!(end.to_string());
+        }
+        answer(id, &page)
+    }
+
+    fn call(&mut self, id: &Value, params: &Value) -> io::Result<()> {
+        let tool = params["name"].as_str().unwrap_or_default();
+        let said = |text: String| {
+            let content = json!([{"type": "text", "text": text}]);
+            answer(id, &json!({"resultType": "complete", "content": content}))
+        };
+        match tool {
+            "echo" => {
+                let structured = json!({"arguments": params["arguments"], "meta": params["_meta"]});
+                answer(
+                    id,
+                    &json!({"resultType": "complete", "content": [], "structuredContent": structured,
+                    "_meta": {"example/answer": 42}}),
+                )
+            }
+            "env" => {
+                let name = params["arguments"]["name"].as_str().unwrap_or_default();
+                said(std::env::var(name).unwrap_or_else(|_| "(not set)".into()))
+            }
+            "fail" => send(&json!({"jsonrpc": "2.0", "id": id,
+                "error": {"code": -32050, "message": "refused by the script", "data": {"why": "asked"}}})),
+            "error" => {
+                let content = json!([{"type": "text", "text": "did not work"}]);
+                answer(id, &json!({"resultType": "complete", "content": content, "isError": true}))
+            }
+            "progress" => {
+                let token = &params["_meta"]["progressToken"];
+                send(&json!({"jsonrpc": "2.0", "method": "notifications/progress",
+                    "params": {"progressToken": token, "progress": 0.5, "message": "half"}}))?;
+                said("done".into())
+            }
+            "slow" => Ok(()),
+            "cancelled" => said(json!(self.cancelled).to_string()),
+            "grow" => {
+                self.tools.push("grown".into());
+                send(&json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}))?;
+                said("grown".into())
+            }
+            "die" => {
+                writeln!(io::stderr(), "the script says: die")?;
+                write!(io::stdout(), "half a line")?;
+                io::stdout().flush()?;
+                std::process::exit(3)
+            }
+            "pid" => said(std::process::id().to_string()),
+            other => said(other.to_owned()),
+        }
+    }
+}
+
+fn answer(id: &Value, result: &Value) -> io::Result<()> {
+    send(&json!({"jsonrpc": "2.0", "id": id, "result": result}))
+}
+
+fn send(message: &Value) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{message}")?;
+    out.flush()
+}

@@ -1,0 +1,166 @@
+//! The MCP client's ends towards one server: the transport, which keeps the bridge's exit notification for
+//! itself, and the handler of what the server sends by itself.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bowline_core::gateway_file::{EXIT_NOTIFICATION, ServerExit};
+use rmcp::model::{
+    ClientCapabilities, ClientConfig, Implementation, JsonRpcNotification, ProgressNotificationParam,
+    ProgressToken, ProtocolVersion, ServerNotification,
+};
+use rmcp::service::{NotificationContext, RxJsonRpcMessage, TxJsonRpcMessage};
+use rmcp::transport::Transport;
+use rmcp::transport::async_rw::AsyncRwTransport;
+use rmcp::{ClientHandler, RoleClient};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::Notify;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tracing::warn;
+
+/// Where the end of a process is written down by its link and read by its session.
+pub(crate) type ExitSlot = Arc<Mutex<Option<ServerExit>>>;
+
+/// Reports of one call that may wait for its client.
+const MOST_REPORTS: usize = 64;
+
+/// Newline-delimited JSON-RPC over a bridge's connection.
+///
+/// Two kinds of messages end here and not in the handler. The exit notification may come before the server has
+/// answered `initialize`, when no handler runs yet. Progress must stay in order with the result that follows
+/// it, and handlers run side by side.
+pub(crate) struct Link {
+    lines: AsyncRwTransport<RoleClient, OwnedReadHalf, OwnedWriteHalf>,
+    exit: ExitSlot,
+    progress: Arc<ProgressRoutes>,
+}
+
+impl Link {
+    /// Speaks over `connection`; the end of the process goes to `exit`, reports of progress to `progress`.
+    pub(crate) fn new(connection: UnixStream, exit: ExitSlot, progress: Arc<ProgressRoutes>) -> Self {
+        let (read, write) = connection.into_split();
+        Self { lines: AsyncRwTransport::new_client(read, write), exit, progress }
+    }
+
+    /// Takes a notification that ends here; gives back any other.
+    fn take(&self, notification: ServerNotification) -> Option<ServerNotification> {
+        match notification {
+            ServerNotification::ProgressNotification(progress) => {
+                self.progress.report(progress.params);
+                None
+            }
+            ServerNotification::CustomNotification(custom) if custom.method == EXIT_NOTIFICATION => {
+                match custom.params_as::<ServerExit>() {
+                    Ok(exit) => *self.exit.lock().unwrap_or_else(PoisonError::into_inner) = exit,
+                    Err(error) => warn!(%error, "exit notification not understood"),
+                }
+                None
+            }
+            other => Some(other),
+        }
+    }
+}
+
+impl Transport<RoleClient> for Link {
+    type Error = io::Error;
+
+    fn send(
+        &mut self,
+        item: TxJsonRpcMessage<RoleClient>,
+    ) -> impl Future<Output = Result<(), io::Error>> + Send + 'static {
+        self.lines.send(item)
+    }
+
+    async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleClient>> {
+        loop {
+            match self.lines.receive().await? {
+                RxJsonRpcMessage::<RoleClient>::Notification(JsonRpcNotification {
+                    jsonrpc,
+                    notification,
+                }) => {
+                    if let Some(notification) = self.take(notification) {
+                        return Some(RxJsonRpcMessage::<RoleClient>::Notification(JsonRpcNotification {
+                            jsonrpc,
+                            notification,
+                        }));
+                    }
+                }
+                other => return Some(other),
+            }
+        }
+    }
+
+    fn close(&mut self) -> impl Future<Output = Result<(), io::Error>> + Send {
+        self.lines.close()
+    }
+}
+
+/// Where the progress of each call goes, by the token that its server was given.
+#[derive(Debug, Default)]
+pub(crate) struct ProgressRoutes(Mutex<HashMap<ProgressToken, Sender<ProgressNotificationParam>>>);
+
+/// What a server reports of one call.
+pub(crate) struct Progress<'a> {
+    routes: &'a ProgressRoutes,
+    token: ProgressToken,
+    reports: Receiver<ProgressNotificationParam>,
+}
+
+impl ProgressRoutes {
+    /// Collects what is reported under `token`.
+    pub(crate) fn open(&self, token: ProgressToken) -> Progress<'_> {
+        let (sender, reports) = channel(MOST_REPORTS);
+        self.lock().insert(token.clone(), sender);
+        Progress { routes: self, token, reports }
+    }
+
+    fn report(&self, params: ProgressNotificationParam) {
+        if let Some(sender) = self.lock().get(&params.progress_token) {
+            // A client that reads more slowly than its server reports misses some, which progress may.
+            let _ = sender.try_send(params);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<ProgressToken, Sender<ProgressNotificationParam>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Progress<'_> {
+    /// The next report; never the end.
+    pub(crate) async fn next(&mut self) -> ProgressNotificationParam {
+        match self.reports.recv().await {
+            Some(report) => report,
+            // The sender lives in the routes for as long as this does.
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Progress<'_> {
+    fn drop(&mut self) {
+        self.routes.lock().remove(&self.token);
+    }
+}
+
+/// What the gateway answers to a server that speaks by itself. It announces no client capability: no server
+/// has reason to ask for sampling, roots or input.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Client {
+    /// Notified when the server's tools are different.
+    pub(crate) tools_changed: Arc<Notify>,
+}
+
+impl ClientHandler for Client {
+    fn get_info(&self) -> ClientConfig {
+        let program = Implementation::new(crate::PROGRAM, env!("CARGO_PKG_VERSION"));
+        ClientConfig::new(ClientCapabilities::default(), program)
+            .with_protocol_version(ProtocolVersion::LATEST_WITH_INITIALIZE)
+    }
+
+    async fn on_tool_list_changed(&self, _: NotificationContext<RoleClient>) {
+        self.tools_changed.notify_one();
+    }
+}

@@ -1,0 +1,201 @@
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+use bowline_core::observed::Entry;
+
+use super::*;
+
+struct Ground {
+    _dir: tempfile::TempDir,
+    runtime: PathBuf,
+    trees: Trees,
+    key: GatewayKey,
+    uid: Uuid,
+}
+
+fn owner(installation: u128) -> Owner {
+    Owner { instance: "test".to_owned(), installation: Uuid::from_u128(installation) }
+}
+
+fn ground() -> Ground {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = dir.path().to_owned();
+    std::fs::create_dir(runtime.join(GATEWAYS)).unwrap();
+    let trees = Trees::new(&runtime, owner(1));
+    Ground { _dir: dir, runtime, trees, key: GatewayKey::new("u1", "default"), uid: Uuid::from_u128(9) }
+}
+
+impl Ground {
+    fn make(&self, path: &str, mode: u32) {
+        self.trees.ensure_directory(&self.key, self.uid, path, mode).unwrap();
+    }
+
+    fn write(&self, path: &str, content: &str) -> Result<(), FileError> {
+        self.trees.write_file(&self.key, self.uid, path, 0o444, content.as_bytes())
+    }
+
+    fn listing(&self) -> Tree {
+        self.trees.listing(&self.key, self.uid).unwrap().unwrap()
+    }
+
+    fn root(&self) -> PathBuf {
+        self.trees.path(self.uid)
+    }
+}
+
+#[test]
+fn what_is_written_is_listed_with_modes_and_digests_and_without_the_mark() {
+    let g = ground();
+    g.make("", 0o755);
+    g.make("config", 0o777);
+    g.write("config/gateway.json", "{}").unwrap();
+    let digest = hex::encode(<sha2::Sha256 as sha2::Digest>::digest("{}"));
+    let expected = Tree::from([
+        (String::new(), Entry::Directory { mode: 0o755 }),
+        ("config".to_owned(), Entry::Directory { mode: 0o777 }),
+        ("config/gateway.json".to_owned(), Entry::File { mode: 0o444, sha256: digest }),
+    ]);
+    assert_eq!(g.listing(), expected);
+    let mark = std::fs::metadata(g.root().join(MARK_FILE)).unwrap();
+    assert_eq!(mark.permissions().mode() & 0o777, 0o400);
+}
+
+#[test]
+fn steps_can_be_repeated_and_put_modes_and_content_right() {
+    let g = ground();
+    for mode in [0o755, 0o711] {
+        g.make("", mode);
+        g.make("config", mode);
+        g.write("config/a", &mode.to_string()).unwrap();
+    }
+    assert_eq!(g.listing()["config"], Entry::Directory { mode: 0o711 });
+    assert_eq!(std::fs::read_to_string(g.root().join("config/a")).unwrap(), 0o711.to_string());
+    for _ in 0..2 {
+        g.trees.remove(&g.key, g.uid, "config").unwrap();
+        assert_eq!(g.listing().len(), 1);
+    }
+    for _ in 0..2 {
+        g.trees.remove(&g.key, g.uid, "").unwrap();
+        assert!(!g.root().exists());
+    }
+}
+
+#[test]
+fn a_link_on_the_way_is_never_followed() {
+    let g = ground();
+    let outside = g.runtime.join("outside");
+    std::fs::create_dir(&outside).unwrap();
+    std::fs::write(outside.join("victim"), "precious").unwrap();
+    g.make("", 0o755);
+    symlink(&outside, g.root().join("config")).unwrap();
+
+    assert!(matches!(g.write("config/victim", "evil"), Err(FileError::Unexpected(_))));
+    let made = g.trees.ensure_directory(&g.key, g.uid, "config", 0o700);
+    assert!(matches!(made, Err(FileError::Unexpected(_))));
+    let removed = g.trees.remove(&g.key, g.uid, "config/victim");
+    assert!(matches!(removed, Err(FileError::Unexpected(_))));
+    assert_eq!(g.listing()["config"], Entry::Other);
+
+    g.trees.remove(&g.key, g.uid, "").unwrap();
+    assert!(!g.root().exists());
+    assert_eq!(std::fs::read_to_string(outside.join("victim")).unwrap(), "precious");
+}
+
+#[test]
+fn a_link_in_the_place_of_a_file_is_replaced_and_its_target_left_alone() {
+    let g = ground();
+    let outside = g.runtime.join("victim");
+    std::fs::write(&outside, "precious").unwrap();
+    g.make("", 0o755);
+    symlink(&outside, g.root().join("a")).unwrap();
+    symlink(&outside, g.root().join(".a.tmp")).unwrap();
+    g.write("a", "ours").unwrap();
+    assert_eq!(std::fs::read_to_string(&outside).unwrap(), "precious");
+    assert!(matches!(g.listing()["a"], Entry::File { .. }));
+    assert!(!g.listing().contains_key(".a.tmp"));
+}
+
+#[test]
+fn no_path_leaves_the_tree_or_reaches_the_mark() {
+    let g = ground();
+    g.make("", 0o755);
+    for path in ["../x", "a/../../x", "/etc/x", "a//b", ".", "..", "a/", MARK_FILE] {
+        assert!(matches!(g.write(path, "x"), Err(FileError::BadPath(_))), "{path}");
+        let removed = g.trees.remove(&g.key, g.uid, path);
+        assert!(matches!(removed, Err(FileError::BadPath(_))), "{path}");
+    }
+}
+
+#[test]
+fn a_directory_without_our_mark_is_neither_listed_nor_changed_nor_removed() {
+    let g = ground();
+    g.make("", 0o755);
+    let strangers = [
+        Trees::new(&g.runtime, owner(2)),
+        Trees::new(&g.runtime, Owner { instance: "other".to_owned(), ..owner(1) }),
+    ];
+    for stranger in strangers {
+        assert!(stranger.marked().unwrap().is_empty());
+        assert_eq!(stranger.listing(&g.key, g.uid).unwrap(), None);
+        for result in [
+            stranger.ensure_directory(&g.key, g.uid, "", 0o700),
+            stranger.ensure_directory(&g.key, g.uid, "x", 0o700),
+            stranger.write_file(&g.key, g.uid, "x", 0o400, b"x"),
+            stranger.remove(&g.key, g.uid, "x"),
+            stranger.remove(&g.key, g.uid, ""),
+        ] {
+            assert!(matches!(result, Err(FileError::Foreign(_))), "{result:?}");
+        }
+    }
+    // Ours, and another gateway's.
+    let removed = g.trees.remove(&GatewayKey::new("u2", "default"), g.uid, "");
+    assert!(matches!(removed, Err(FileError::Foreign(_))));
+    // No mark at all, or the mark of another uid.
+    let bare = Uuid::from_u128(10);
+    std::fs::create_dir(g.trees.path(bare)).unwrap();
+    std::fs::copy(g.root().join(MARK_FILE), g.trees.path(bare).join(MARK_FILE)).unwrap();
+    assert!(matches!(g.trees.remove(&g.key, bare, ""), Err(FileError::Foreign(_))));
+    assert_eq!(g.trees.marked().unwrap(), HashMap::from([(g.uid, g.key.clone())]));
+}
+
+#[test]
+fn what_interrupted_steps_left_is_swept_and_stands_in_nobodys_way() {
+    let g = ground();
+    let left = |prefix: &str| g.runtime.join(GATEWAYS).join(format!("{prefix}{}", g.uid));
+    for prefix in [NEW, GONE] {
+        std::fs::create_dir(left(prefix)).unwrap();
+        std::fs::write(left(prefix).join("x"), "x").unwrap();
+    }
+    g.make("", 0o755);
+    assert!(!left(NEW).exists());
+    g.trees.remove(&g.key, g.uid, "").unwrap();
+    assert!(!left(GONE).exists());
+    std::fs::create_dir(left(NEW)).unwrap();
+    g.trees.sweep().unwrap();
+    assert_eq!(std::fs::read_dir(g.runtime.join(GATEWAYS)).unwrap().count(), 0);
+}
+
+#[test]
+fn directories_nested_deeper_than_there_are_descriptors_are_removed() {
+    let g = ground();
+    g.make("", 0o755);
+    let mut directory = open_absolute(&g.root()).unwrap();
+    for _ in 0..3000 {
+        fs::mkdirat(&directory, "d", Mode::RWXU).unwrap();
+        fs::mkdirat(&directory, ".moved.1", Mode::RWXU).unwrap();
+        directory = open_directory(directory.as_fd(), "d").unwrap();
+    }
+    assert!(g.listing().len() < 30);
+    g.trees.remove(&g.key, g.uid, "").unwrap();
+    assert!(!g.root().exists());
+}
+
+#[test]
+fn pipes_and_huge_files_are_listed_as_something_else_and_hold_nobody_up() {
+    let g = ground();
+    g.make("", 0o755);
+    let root = open_absolute(&g.root()).unwrap();
+    fs::mknodat(&root, "pipe", FileType::Fifo, Mode::RUSR, 0).unwrap();
+    std::fs::File::create(g.root().join("huge")).unwrap().set_len(1 << 30).unwrap();
+    assert_eq!(g.listing()["pipe"], Entry::Other);
+    assert_eq!(g.listing()["huge"], Entry::Other);
+}

@@ -1,0 +1,50 @@
+//! Desired state, status, leases and events in Postgres.
+//!
+//! This crate owns every table and every query; nobody else speaks SQL. The API writes desired state through
+//! [`WriteTx`] and reads through [`Store`]; the controller reads one gateway's whole record in one snapshot,
+//! takes and returns leases, and reports status. Both learn of changes through a [`ChangeListener`], whose
+//! hints carry an opaque uid or nothing, never a name: `NOTIFY` knows no row-level security.
+//!
+//! Promises:
+//! - versions become visible in commit order, so a reader at version *n* never misses a lower one;
+//! - what did not change is not written: no row, no version, no notification;
+//! - the database's own words never appear in the `Display` of an error, only in its source, for the log.
+
+mod changes;
+mod database;
+mod delete;
+pub mod embedded;
+mod error;
+mod event;
+mod host;
+mod lease;
+mod lock;
+mod object;
+mod observation;
+mod open;
+mod record;
+pub mod settings;
+mod status;
+mod token;
+mod version;
+mod watch;
+mod write;
+
+pub use changes::{Change, Changed, Changes, ChangesError};
+pub use database::{BadUrl, Database};
+pub use delete::FinishDeleteError;
+pub use error::{DbError, GatewayError};
+pub use event::Pruned;
+pub use host::HostRow;
+pub use lease::Take;
+pub use lock::{HostLock, HostLocking, LockHolder};
+pub use object::Listing;
+pub use open::{OpenError, Store};
+pub use record::{GatewayRecord, Observed, Placement};
+pub use status::StatusWrite;
+pub use token::{NewToken, TokenError, TokenInfo, TokenRow};
+pub use watch::{ChangeListener, Hint, Scope};
+pub use write::{Applied, Marked, Outcome, Put, PutError, WriteTx};
+
+#[cfg(test)]
+mod testing;

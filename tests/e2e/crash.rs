@@ -1,0 +1,188 @@
+//! `kill -9` of `serve` at any moment: after the next start everything is as if nothing had happened.
+//!
+//! A proxy in front of the Engine's socket counts the changing calls and kills at the one that it is told, before
+//! the Engine has seen it or after the Engine has answered. All this happens to one instance over and over, so
+//! that what one life leaves behind would be seen in the next.
+
+use std::collections::hash_map::RandomState;
+use std::fs;
+use std::hash::{BuildHasher, Hasher};
+use std::thread;
+use std::time::Instant;
+
+use bowline_tests::bowline::Bowline;
+use bowline_tests::engine::Engine;
+use bowline_tests::figures;
+use bowline_tests::postgres::Postgres;
+use bowline_tests::proxy::{Moment, RecordingProxy};
+use bowline_tests::snapshot::Snapshot;
+use bowline_tests::wait;
+
+use crate::support::{LIGHT, PATIENCE, all_ready, catalog, entry, gateway};
+
+/// Instances side by side: a life is mostly waiting.
+const SIDE_BY_SIDE: usize = 3;
+
+/// An instance behind a proxy, with its own Postgres.
+struct Rig {
+    bowline: Bowline,
+    proxy: RecordingProxy,
+    postgres: Postgres,
+    users: Vec<String>,
+}
+
+impl Rig {
+    /// `serve` runs; nothing is declared.
+    fn start(users: usize) -> Self {
+        let (postgres, proxy) = (Postgres::start(), RecordingProxy::start(Engine::local().socket()));
+        let mut bowline = Bowline::new().on(&postgres).through(&proxy.socket());
+        bowline.start();
+        let users = (1..=users).map(|number| format!("u{number}")).collect();
+        Self { bowline, proxy, postgres, users }
+    }
+
+    /// Declares a gateway with one light server for every user. Every second server has a network.
+    fn apply(&self) -> bool {
+        let mut yaml = catalog(&[
+            ("alone", entry(LIGHT, "disableNetwork: true")),
+            ("online", entry(LIGHT, "command: [--tools, 'echo,pid']")),
+        ]);
+        for (number, user) in self.users.iter().enumerate() {
+            yaml.push_str(&gateway(user, &[["alone", "online"][number % 2]]));
+        }
+        self.bowline.cli_with_input(["apply", "-f", "-"], &yaml).status.success()
+    }
+
+    fn delete(&self) -> bool {
+        let mut arguments =
+            vec!["delete".to_owned(), "--ignore-not-found".to_owned(), "--wait=false".to_owned()];
+        arguments.extend(self.users.iter().map(|user| format!("gateway/{user}/default")));
+        self.bowline.cli(arguments).status.success()
+    }
+
+    /// Waits until every gateway is Ready, and takes a picture.
+    fn ready(&self) -> Snapshot {
+        let users: Vec<_> = self.users.iter().map(String::as_str).collect();
+        all_ready(&self.bowline, &users);
+        Snapshot::take(&self.bowline, &self.postgres)
+    }
+
+    /// Waits until every gateway is gone, and checks that nothing of them is left.
+    fn gone(&self) {
+        wait::until_true("the gateways are gone", PATIENCE, || {
+            self.bowline.cli(["get", "gateways", "-A", "-o", "name"]).ok().is_empty()
+        });
+        assert_eq!(self.bowline.left_over(), Vec::<String>::new());
+        assert_eq!(self.postgres.query("select count(*) from leases"), "0");
+        let folder = self.bowline.runtime_dir().join("gateways");
+        let left: Vec<_> = fs::read_dir(folder).expect("the folder").collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
+
+    /// One life that nobody disturbs: the picture, and how many changing calls its two halves took.
+    fn undisturbed(&self) -> (Snapshot, usize, usize) {
+        self.proxy.forget();
+        assert!(self.apply());
+        let picture = self.ready();
+        let made = self.proxy.mutations().len();
+        self.proxy.forget();
+        assert!(self.delete());
+        self.gone();
+        (picture, made, self.proxy.mutations().len())
+    }
+
+    /// Kills `serve` at the k-th changing call after `act`, and starts it again. An admin whose command was cut
+    /// off gives it again.
+    fn interrupted(&mut self, k: usize, moment: Moment, act: fn(&Self) -> bool) {
+        let killer = self.bowline.killer();
+        self.proxy.forget();
+        self.proxy.arm_at(k, moment, move || killer.kill_9());
+        act(self);
+        self.bowline.wait_ended();
+        self.proxy.disarm();
+        self.bowline.start();
+        assert!(act(self), "after the restart");
+    }
+}
+
+/// A kill: at which changing call, and on which side of it.
+type Kill = (usize, Moment);
+
+fn kills(calls: usize) -> Vec<Kill> {
+    (1..=calls).flat_map(|k| [(k, Moment::BeforeForward), (k, Moment::AfterReply)]).collect()
+}
+
+#[test]
+fn a_kill_before_or_after_any_call_to_the_engine_leaves_no_trace() {
+    let begin = Instant::now();
+    let workers: Vec<_> = (0..SIDE_BY_SIDE)
+        .map(|worker| {
+            thread::spawn(move || {
+                let mut rig = Rig::start(2);
+                let (expected, made, removed) = rig.undisturbed();
+                assert!(expected.len() > 20, "{} objects", expected.len());
+                let mine =
+                    |all: Vec<Kill>| all.into_iter().skip(worker).step_by(SIDE_BY_SIDE).collect::<Vec<_>>();
+                let (making, removing) = (mine(kills(made)), mine(kills(removed)));
+                for life in 0..making.len().max(removing.len()) {
+                    match making.get(life) {
+                        Some((k, moment)) => rig.interrupted(*k, *moment, Rig::apply),
+                        None => assert!(rig.apply()),
+                    }
+                    let difference = expected.difference(&rig.ready());
+                    assert!(difference.is_empty(), "killed at {:?}:\n{difference}", making.get(life));
+                    match removing.get(life) {
+                        Some((k, moment)) => rig.interrupted(*k, *moment, Rig::delete),
+                        None => assert!(rig.delete()),
+                    }
+                    rig.gone();
+                }
+                (made, removed, making.len() + removing.len())
+            })
+        })
+        .collect();
+    let mut kills = 0;
+    let (mut made, mut removed) = (0, 0);
+    for worker in workers {
+        let done = worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        (made, removed) = (done.0, done.1);
+        kills += done.2;
+    }
+    figures::note(
+        "crash",
+        &format!(
+            "kill -9 before and after every k: 1..={made} while two gateways are made, 1..={removed} while they are \
+             removed; {kills} kills, {:.0} s",
+            begin.elapsed().as_secs_f64()
+        ),
+    );
+}
+
+#[test]
+fn ten_kills_at_random_while_twenty_gateways_converge_leave_no_trace() {
+    let begin = Instant::now();
+    let mut rig = Rig::start(20);
+    let (expected, made, _) = rig.undisturbed();
+    // Far enough apart that each kill falls into another part of the work.
+    let mut drawn = Vec::new();
+    for number in 0_usize..10 {
+        let random = RandomState::new().build_hasher().finish();
+        let k = 1 + usize::try_from(random % 8).expect("a small number");
+        let moment = if random & 256 == 0 { Moment::BeforeForward } else { Moment::AfterReply };
+        drawn.push(format!("{k}{}", if moment == Moment::BeforeForward { "-" } else { "+" }));
+        assert!(number * 8 < made, "there is work left for the kill {number} of {made} calls");
+        rig.interrupted(k, moment, Rig::apply);
+    }
+    let difference = expected.difference(&rig.ready());
+    assert!(difference.is_empty(), "killed {} calls after each start:\n{difference}", drawn.join(" "));
+    assert!(rig.delete());
+    rig.gone();
+    figures::note(
+        "crash",
+        &format!(
+            "10 random kills while 20 gateways converge ({} calls after each start), {:.0} s",
+            drawn.join(" "),
+            begin.elapsed().as_secs_f64()
+        ),
+    );
+}
