@@ -23,7 +23,10 @@ fn a_lost_database_is_refused_and_adoption_takes_the_gateways_over_without_a_res
     let (lost, empty) = (Postgres::start(), Postgres::start());
     let mut bowline = Bowline::new().on(&lost);
     bowline.start();
-    let mut yaml = catalog(&[("alone", entry(LIGHT, "disableNetwork: true")), ("online", entry(LIGHT, ""))]);
+    let mut yaml = catalog(&[
+        ("alone", entry(LIGHT, "disableNetwork: true, command: [--tools, pid]")),
+        ("online", entry(LIGHT, "command: [--tools, echo]")),
+    ]);
     for user in USERS {
         yaml.push_str(&gateway(user, &["alone", "online"]));
     }

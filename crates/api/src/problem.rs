@@ -19,29 +19,29 @@ pub const MEDIA_TYPE: &str = "application/problem+json";
 pub struct Problem {
     /// What kind of problem: a `tag:` URI that does not change.
     #[serde(rename = "type")]
-    pub problem_type: String,
+    pub problem_type: Box<str>,
     /// The kind in words.
-    pub title: String,
+    pub title: Box<str>,
     /// The HTTP status.
     pub status: u16,
     /// What is wrong here.
     pub detail: String,
     /// What to do about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hint: Option<String>,
+    pub hint: Option<Box<str>>,
     /// Everything that is wrong with an input, with its places.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub diagnostics: Vec<Diagnostic>,
     /// Id of the request, as in the server's log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub request_id: Option<String>,
+    pub request_id: Option<Box<str>>,
 }
 
 impl Problem {
     fn new(status: StatusCode, word: &str, title: &str, detail: impl Into<String>) -> Self {
         Problem {
-            problem_type: format!("tag:bowline.dev,2026:problem/{word}"),
-            title: title.to_owned(),
+            problem_type: format!("tag:bowline.dev,2026:problem/{word}").into(),
+            title: title.into(),
             status: status.as_u16(),
             detail: detail.into(),
             hint: None,
@@ -52,7 +52,7 @@ impl Problem {
 
     /// The same problem with advice.
     #[must_use]
-    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+    pub fn with_hint(mut self, hint: impl Into<Box<str>>) -> Self {
         self.hint = Some(hint.into());
         self
     }
@@ -154,7 +154,7 @@ impl Problem {
 
     /// The response, with the request's id in header and body.
     pub(crate) fn render(mut self, request_id: &str) -> Response {
-        self.request_id = Some(request_id.to_owned());
+        self.request_id = Some(request_id.into());
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, axum::Json(&self)).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));

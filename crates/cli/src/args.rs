@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::client::Client;
 use crate::failure::Failure;
-use crate::serve::args::{EngineArgs, ServeArgs};
+use crate::serve::args::{EngineArgs, ServeArgs, StoreArgs};
 use crate::target::{GatewayName, Selector};
 
 mod duration;
@@ -104,6 +104,8 @@ pub(crate) enum Command {
     /// List and revoke the tokens of a gateway
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Take over gateways that run on this host into an empty database
+    Adopt(AdoptArgs),
     /// Remove everything of an instance from the Docker Engine; needs no database
     Teardown(TeardownArgs),
     /// Print the versions of this program and of the API
@@ -446,6 +448,21 @@ pub(crate) struct VersionArgs {
     pub(crate) api: Api,
 }
 
+/// Arguments of `adopt`.
+#[derive(Debug, Args)]
+pub(crate) struct AdoptArgs {
+    /// The instance whose gateways are taken over
+    #[arg(long, env = "BOWLINE_INSTANCE", value_name = "NAME", default_value = "default")]
+    pub(crate) instance: String,
+    /// Name of this host, as `serve` has it [default: the machine's host name]
+    #[arg(long, env = "BOWLINE_HOST_NAME", value_name = "NAME")]
+    pub(crate) host_name: Option<String>,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
+}
+
 /// Arguments of `teardown`.
 #[derive(Debug, Args)]
 pub(crate) struct TeardownArgs {
@@ -479,4 +496,4 @@ pub(crate) fn deadline(timeout: Span) -> tokio::time::Instant {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -68,19 +68,23 @@ impl From<RequestError> for Failure {
         match error {
             RequestError::Unreachable { socket, source } => {
                 let hint = match source.kind() {
-                    std::io::ErrorKind::PermissionDenied => "run it as root, or as the account of `bowline serve`",
+                    std::io::ErrorKind::PermissionDenied => {
+                        "run it as root, or as the account of `bowline serve`"
+                    }
                     _ => "is `bowline serve` running? --server or BOWLINE_SERVER names another socket",
                 };
-                Failure::ours(format!("cannot reach the API at {}", socket.display())).because(&source).hint(hint)
+                Failure::ours(format!("cannot reach the API at {}", socket.display()))
+                    .because(&source)
+                    .hint(hint)
             }
             RequestError::Broken(message) => Failure::ours(message),
             RequestError::Refused(problem) => {
                 let Problem { status, detail, hint, diagnostics, request_id, .. } = *problem;
                 if status >= 500 {
                     let id = request_id.map(|id| format!(" (request {id})")).unwrap_or_default();
-                    return Failure::ours(format!("{detail}{id}")).maybe_hint(hint);
+                    return Failure::ours(format!("{detail}{id}")).maybe_hint(hint.map(String::from));
                 }
-                Failure::user(detail).maybe_hint(hint).with_diagnostics(diagnostics)
+                Failure::user(detail).maybe_hint(hint.map(String::from)).with_diagnostics(diagnostics)
             }
         }
     }
@@ -174,7 +178,12 @@ impl Client {
     }
 
     /// Sends a request and waits for the head of a good answer.
-    async fn send(&self, method: Method, path: &str, body: Bytes) -> Result<Response<Incoming>, RequestError> {
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, RequestError> {
         let unreachable = |source| RequestError::Unreachable { socket: self.socket.clone(), source };
         let stream = bowline_api::connect(&self.socket).await.map_err(unreachable)?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))

@@ -129,7 +129,8 @@ mod tests {
     #[test]
     fn says_what_why_and_what_to_do() {
         let error = Outer(std::io::Error::other("No such file"));
-        let failure = Failure::ours("cannot reach the API").because(&error).hint("is `bowline serve` running?");
+        let failure =
+            Failure::ours("cannot reach the API").because(&error).hint("is `bowline serve` running?");
         assert_eq!(
             failure.to_string(),
             "error: cannot reach the API\n  caused by: the socket is not there\n  caused by: No such file\n\

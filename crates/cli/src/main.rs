@@ -36,6 +36,7 @@ fn main() -> ExitCode {
 async fn run(cli: Cli, ui: &mut Ui) -> Result<(), Failure> {
     match cli.command {
         Command::Serve(args) => Box::pin(serve::run(*args)).await,
+        Command::Adopt(args) => Box::pin(verbs::adopt::run(args, ui)).await,
         Command::Teardown(args) => Box::pin(verbs::teardown::run(args, ui)).await,
         Command::Apply(args) => verbs::apply::run(args, ui).await,
         Command::Get(args) => verbs::get::run(args, ui).await,

@@ -6,10 +6,12 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bowline_api::{Api, Preview};
 use bowline_core::desired;
 use bowline_core::labels::Owner;
+use bowline_host::Host;
 use bowline_store::{DbError, HostLock, HostLocking, Store};
 use tokio_util::sync::CancellationToken;
 
@@ -23,22 +25,27 @@ mod notify;
 mod settings;
 mod signals;
 
+pub(crate) use database::open;
 pub(crate) use host::engine;
-pub(crate) use settings::check_instance;
+pub(crate) use settings::{StoreSettings, absolute, check_instance, host_name};
 
 use args::ServeArgs;
 use settings::Settings;
 
 /// The controller's socket below the runtime directory.
 const CONTROLLER_SOCKET: &str = "controller/controller.sock";
+/// Between two attempts to take this host's lock again.
+const REST: Duration = Duration::from_secs(1);
 
 /// Runs until a signal ends it or something fails.
 pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
     let settings = Settings::of(args)?;
     settings.log.start();
     let stop = signals::stop_on_signal()?;
-    let Some(opened) = database::open(&settings.store, &settings.instance, &stop).await? else { return Ok(()) };
-    let served = serve(&settings, &opened.store, &stop).await;
+    let Some(opened) = database::open(&settings.store, &settings.instance, &stop).await? else {
+        return Ok(());
+    };
+    let served = Box::pin(serve(&settings, &opened.store, &stop)).await;
     // Also when it failed: what was started here ends here.
     stop.cancel();
     opened.close().await;
@@ -47,10 +54,11 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
 }
 
 async fn serve(settings: &Settings, store: &Store, stop: &CancellationToken) -> Result<(), Failure> {
-    let Some(mut lock) = lock(settings, store, stop).await? else { return Ok(()) };
-    let row = store.register_host(&settings.host_name).await.map_err(|error| {
-        Failure::ours("cannot write this host into the database").because(&error)
-    })?;
+    let Some(lock) = lock(settings, store, stop).await? else { return Ok(()) };
+    let row = store
+        .register_host(&settings.host_name)
+        .await
+        .map_err(|error| Failure::ours("cannot write this host into the database").because(&error))?;
     let owner = Owner { instance: settings.instance.clone(), installation: store.installation() };
     let (host, prepared) = host::connect(settings, &owner).await?;
 
@@ -81,42 +89,85 @@ async fn serve(settings: &Settings, store: &Store, stop: &CancellationToken) -> 
         resync: settings.resync,
         socket: controller_socket(settings),
     };
-    let listed = || {
-        tracing::info!("everything listed; acting from now on");
-        notify::ready();
-    };
-    let working = bowline_controller::run(controller, store.clone(), Arc::new(host), stop.clone(), listed);
-    tokio::pin!(working);
-    let worked = tokio::select! {
-        ended = working.as_mut() => ended,
-        () = lock.lost() => {
-            // Somebody else may hold it by now, and two of us must not work on one host.
-            tracing::error!("lock of this host lost");
-            stop.cancel();
-            let _ended = working.await;
-            api_stop.cancel();
-            let _ended = api.await;
-            return Err(Failure::ours("the database took back the lock of this host")
-                .hint("is another `bowline serve` running with this database and host name?"));
-        }
-    };
+    let worked = Box::pin(work(settings, store, &Arc::new(host), &controller, lock, stop)).await;
     notify::stopping();
     api_stop.cancel();
     if let Err(error) = api.await {
         tracing::error!(%error, "API ended badly");
     }
-    lock.release().await;
-    worked.map_err(|error| Failure::ours("the controller ended").because(&error))
+    worked
+}
+
+/// Runs the controller while this host's lock is held. It is lost with its session when Postgres goes away, and
+/// somebody else may hold it by then: nothing is changed until it is ours again. The gateways do not notice, and
+/// the API goes on and says itself that the database is away.
+async fn work(
+    settings: &Settings,
+    store: &Store,
+    host: &Arc<Host>,
+    controller: &bowline_controller::Settings,
+    mut lock: HostLock,
+    stop: &CancellationToken,
+) -> Result<(), Failure> {
+    loop {
+        let pause = stop.child_token();
+        let listed = || {
+            tracing::info!("everything listed; acting from now on");
+            notify::ready();
+        };
+        let (controller, store_too, host) = (controller.clone(), store.clone(), Arc::clone(host));
+        let working = bowline_controller::run(controller, store_too, host, pause.clone(), listed);
+        tokio::pin!(working);
+        let ended = tokio::select! {
+            ended = working.as_mut() => Some(ended),
+            () = lock.lost() => None,
+        };
+        if let Some(ended) = ended {
+            lock.release().await;
+            return ended.map_err(|error| Failure::ours("the controller ended").because(&error));
+        }
+        tracing::error!("lock of this host lost; nothing is changed until it is held again");
+        pause.cancel();
+        if let Err(error) = working.await {
+            tracing::error!(%error, "the controller ended badly");
+        }
+        lock = loop {
+            match acquire(settings, store, stop).await {
+                Ok(Some(lock)) => break lock,
+                Ok(None) => return Ok(()),
+                Err(error) => {
+                    tracing::warn!(%error, "lock of this host not held yet; trying again");
+                    if stop.run_until_cancelled(tokio::time::sleep(REST)).await.is_none() {
+                        return Ok(());
+                    }
+                }
+            }
+        };
+        tracing::info!("lock of this host held again");
+    }
 }
 
 fn controller_socket(settings: &Settings) -> PathBuf {
     settings.runtime_dir.join(CONTROLLER_SOCKET)
 }
 
+/// The lock of this host for the first time: a database that does not give it is an error then.
+async fn lock(
+    settings: &Settings,
+    store: &Store,
+    stop: &CancellationToken,
+) -> Result<Option<HostLock>, Failure> {
+    let failed = |error: DbError| Failure::ours("cannot lock this host in the database").because(&error);
+    acquire(settings, store, stop).await.map_err(failed)
+}
+
 /// The lock of this host; waits while somebody else has it, and says who. `None` when told to stop meanwhile.
-async fn lock(settings: &Settings, store: &Store, stop: &CancellationToken) -> Result<Option<HostLock>, Failure> {
-    let failed = |error: &DbError| Failure::ours("cannot lock this host in the database").because(error);
-    match store.try_lock_host(&settings.host_name).await.map_err(|error| failed(&error))? {
+async fn acquire(
+    settings: &Settings,
+    store: &Store,
+    stop: &CancellationToken,
+) -> Result<Option<HostLock>, DbError> {
+    match store.try_lock_host(&settings.host_name).await? {
         HostLocking::Locked(lock) => return Ok(Some(lock)),
         HostLocking::Busy(holder) => {
             let (holder, since) = holder.map(|holder| (holder.application, holder.since)).unzip();
@@ -128,8 +179,5 @@ async fn lock(settings: &Settings, store: &Store, stop: &CancellationToken) -> R
             );
         }
     }
-    match stop.run_until_cancelled(store.lock_host(&settings.host_name)).await {
-        Some(locked) => locked.map(Some).map_err(|error| failed(&error)),
-        None => Ok(None),
-    }
+    stop.run_until_cancelled(store.lock_host(&settings.host_name)).await.transpose()
 }

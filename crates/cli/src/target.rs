@@ -24,7 +24,9 @@ impl FromStr for GatewayName {
             _ => return Err(format!("{text:?} is not NAMESPACE or NAMESPACE/NAME")),
         };
         if !is_dns_label(namespace) || !is_dns_label(name) {
-            return Err(format!("{text:?} is not NAMESPACE or NAMESPACE/NAME of lower-case letters, digits and -"));
+            return Err(format!(
+                "{text:?} is not NAMESPACE or NAMESPACE/NAME of lower-case letters, digits and -"
+            ));
         }
         Ok(GatewayName(GatewayKey::new(namespace, name)))
     }
@@ -99,7 +101,8 @@ pub(crate) fn read(words: &[String], namespace: Option<&str>) -> Result<Targets,
     let mut keys = Vec::with_capacity(words.len());
     for word in words {
         let Some((kind_word, name)) = word.split_once('/') else {
-            return Err(Failure::user(format!("{word:?} names no kind")).hint("write KIND/NAME for each, or KIND NAME…"));
+            return Err(Failure::user(format!("{word:?} names no kind"))
+                .hint("write KIND/NAME for each, or KIND NAME…"));
         };
         let kind = kind(kind_word)?;
         if kinds.is_some_and(|first| first != kind) {
@@ -115,9 +118,9 @@ pub(crate) fn read(words: &[String], namespace: Option<&str>) -> Result<Targets,
 fn kind(word: &str) -> Result<Kind, Failure> {
     match word.to_ascii_lowercase().as_str() {
         "catalog" | "catalogs" => Ok(Kind::ClusterCatalog),
-        other => other
-            .parse()
-            .map_err(|error: bowline_core::object::UnknownKind| Failure::user(error.to_string())),
+        other => {
+            other.parse().map_err(|error: bowline_core::object::UnknownKind| Failure::user(error.to_string()))
+        }
     }
 }
 

@@ -20,7 +20,7 @@ impl Ui {
 
     /// Writes `text` to standard output as it is.
     pub(crate) fn out(&mut self, text: impl Display) -> Result<(), Failure> {
-        write!(self.out, "{text}").and_then(|()| self.out.flush()).map_err(closed)
+        write!(self.out, "{text}").and_then(|()| self.out.flush()).map_err(|error| closed(&error))
     }
 
     /// Writes a line to standard output.
@@ -30,7 +30,7 @@ impl Ui {
 
     /// Writes bytes to standard output.
     pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        self.out.write_all(bytes).and_then(|()| self.out.flush()).map_err(closed)
+        self.out.write_all(bytes).and_then(|()| self.out.flush()).map_err(|error| closed(&error))
     }
 
     /// Says something to the user. Nobody listening is no reason to stop.
@@ -63,9 +63,9 @@ impl Ui {
 }
 
 /// A reader that has read enough (`| head`) is not worth an error message.
-fn closed(error: io::Error) -> Failure {
+fn closed(error: &io::Error) -> Failure {
     if error.kind() == ErrorKind::BrokenPipe {
         return Failure::said();
     }
-    Failure::ours("cannot write to standard output").because(&error)
+    Failure::ours("cannot write to standard output").because(error)
 }

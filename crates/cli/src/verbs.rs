@@ -1,5 +1,6 @@
 //! The verbs, one file each.
 
+pub(crate) mod adopt;
 pub(crate) mod apply;
 pub(crate) mod call;
 pub(crate) mod completion;

@@ -104,6 +104,23 @@ impl Prober {
         self.changed.notify_one();
     }
 
+    /// Forgets that a server of a gateway ran: its container was made or started anew, and what was told of the one
+    /// before must not pass for it.
+    pub(crate) fn restarted(&self, uid: Uuid, server: &str) {
+        let now = Instant::now();
+        if let Some(known) = self.lock().get_mut(&uid) {
+            let state = known.last.as_mut().and_then(|probe| probe.state.as_mut());
+            let told = state.and_then(|state| state.servers.iter_mut().find(|told| told.name == server));
+            if let Some(told) = told {
+                told.phase = ServerPhase::Starting;
+            }
+            known.round += 1;
+            known.next = now;
+            known.eager_until = now + EAGER_FOR;
+        }
+        self.changed.notify_one();
+    }
+
     /// Probes a gateway now and eagerly for a while: something that it tells is about to change.
     pub(crate) fn hurry(&self, uid: Uuid) {
         let now = Instant::now();
@@ -221,6 +238,8 @@ fn is_calm(target: &Target, probe: &Probe) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use bowline_core::gateway_file::ServerReport;
+
     use super::*;
 
     fn target() -> Target {
@@ -257,6 +276,40 @@ mod tests {
         assert!(prober.take(due[0].0, due[0].2, ProbeAnswer { healthy: true, state: None }).is_none());
         assert_eq!(prober.last(Uuid::nil()), None);
         assert!(probe(&prober, true), "it is asked again at once");
+    }
+
+    #[test]
+    fn what_was_told_of_a_server_before_its_restart_does_not_pass_for_it() {
+        let prober = Prober::default();
+        prober.watch(Uuid::nil(), target());
+        let report = ServerReport {
+            name: "time".to_owned(),
+            phase: ServerPhase::Running,
+            tools: 2,
+            tools_digest: None,
+            server_info: None,
+            restarts: 0,
+            last_error: None,
+        };
+        let state = GatewayState {
+            version: "1".to_owned(),
+            config_revision: "c".to_owned(),
+            tokens_revision: 1,
+            servers: vec![report],
+        };
+        let answer = || ProbeAnswer { healthy: true, state: Some(state.clone()) };
+        let (due, _) = prober.due(1);
+        prober.take(due[0].0, due[0].2, answer());
+        prober.hurry(Uuid::nil());
+        let (under_way, _) = prober.due(1);
+        prober.restarted(Uuid::nil(), "time");
+        let phase = || prober.last(Uuid::nil()).unwrap().state.unwrap().servers[0].phase;
+        assert_eq!(phase(), ServerPhase::Starting);
+        assert!(prober.take(under_way[0].0, under_way[0].2, answer()).is_none(), "it was asked before");
+        assert_eq!(phase(), ServerPhase::Starting);
+        let (due, _) = prober.due(1);
+        assert!(prober.take(due[0].0, due[0].2, answer()).is_some());
+        assert_eq!(phase(), ServerPhase::Running);
     }
 
     #[test]

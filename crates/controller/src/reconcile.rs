@@ -285,11 +285,13 @@ impl<W: World> Reconciler<W> {
             if step.changes_engine() {
                 tracing::info!(%step, ok = done.is_ok(), "step");
             }
-            if *unit == Unit::Gateway {
-                match step {
-                    Step::StartContainer { .. } | Step::RemoveContainer { .. } => self.prober.reset(uid),
-                    _ => self.prober.hurry(uid),
+            match (unit, step) {
+                (Unit::Gateway, Step::StartContainer { .. } | Step::RemoveContainer { .. }) => {
+                    self.prober.reset(uid);
                 }
+                (Unit::Gateway, _) => self.prober.hurry(uid),
+                (Unit::Server(server), Step::StartContainer { .. }) => self.prober.restarted(uid, server),
+                _ => {}
             }
             self.note(uid, step, done.as_ref().err()).await?;
             if let Err(failure) = done {

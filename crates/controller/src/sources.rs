@@ -33,11 +33,20 @@ pub(crate) struct Sources {
     known: Mutex<HashMap<Uuid, GatewayKey>>,
     /// Asks for a complete listing.
     relist: Notify,
+    /// What the host had when it was last listed: every key that this names was asked for since.
+    listed: Mutex<Option<Inventory>>,
 }
 
 impl Sources {
     pub(crate) fn new(store: Store, host: Arc<Host>, queue: Arc<Queue<GatewayKey>>) -> Self {
-        Sources { store, host, queue, known: Mutex::default(), relist: Notify::new() }
+        Sources {
+            store,
+            host,
+            queue,
+            known: Mutex::default(),
+            relist: Notify::new(),
+            listed: Mutex::default(),
+        }
     }
 
     /// Runs every source until `stop`. `listed` is called after the first complete listing of both sides.
@@ -135,29 +144,31 @@ impl Sources {
     async fn list_all(&self) -> Result<(), ListError> {
         let desired = self.store.desired_keys().await?;
         let inventory = self.host.inventory().await?;
-        let mut keys: BTreeSet<GatewayKey> = inventory.gateways.into_keys().collect();
+        let mut keys: BTreeSet<GatewayKey> = inventory.gateways.keys().cloned().collect();
         *self.known() = desired.iter().map(|(key, uid)| (*uid, key.clone())).collect();
         keys.extend(desired.into_iter().map(|(key, _)| key));
         for key in keys {
             self.queue.add(key, Trigger::Noticed);
         }
+        *self.listed() = Some(inventory);
         Ok(())
     }
 
-    /// The cheap list: asks for the keys whose inventory changed since the last one.
+    /// The cheap list: asks for the keys whose inventory changed since the last listing of any kind.
     async fn cheap_lists(&self) {
-        let mut last: Option<Inventory> = None;
         loop {
             tokio::time::sleep(CHEAP_LIST).await;
             let Ok(inventory) = self.host.inventory().await else {
                 continue;
             };
-            if let Some(last) = &last {
-                for key in inventory.changed(last) {
+            let mut listed = self.listed();
+            // Before the first complete listing nothing is known, and that one asks for everything.
+            if let Some(listed) = listed.as_mut() {
+                for key in inventory.changed(listed) {
                     self.queue.add(key, Trigger::Noticed);
                 }
+                *listed = inventory;
             }
-            last = Some(inventory);
         }
     }
 
@@ -174,6 +185,10 @@ impl Sources {
                 tracing::warn!(%error, "what has expired could not be removed, trying again later");
             }
         }
+    }
+
+    fn listed(&self) -> std::sync::MutexGuard<'_, Option<Inventory>> {
+        self.listed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, HashMap<Uuid, GatewayKey>> {

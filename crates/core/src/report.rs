@@ -15,6 +15,7 @@ use crate::plan::{Plan, Unit};
 use crate::status::{
     Condition, ConditionStatus, ConditionType, Endpoint, GatewayStatus, ServerState, ServerStatus,
 };
+use crate::step::Step;
 
 /// What the last failed step of a unit said. An entry goes when the unit succeeds.
 pub type Failures = BTreeMap<Unit, String>;
@@ -123,6 +124,22 @@ impl Facts<'_> {
         self.observed.containers.iter().find(|seen| seen.identity.uid == uid && seen.identity.role == *role)
     }
 
+    /// Whether this run makes, starts, stops or removes the container of a unit: what was seen and told of it
+    /// before speaks of one that is no more.
+    fn is_changing(&self, unit: &Unit) -> bool {
+        self.plan.steps.iter().any(|planned| {
+            planned.unit == *unit
+                && matches!(
+                    planned.step,
+                    Step::CreateContainer { .. }
+                        | Step::StartContainer { .. }
+                        | Step::UnpauseContainer { .. }
+                        | Step::StopContainer { .. }
+                        | Step::RemoveContainer { .. }
+                )
+        })
+    }
+
     fn accepted(&self) -> Verdict {
         let verdict =
             |reason, message| Verdict::new(ConditionType::Accepted, ConditionStatus::False, reason, message);
@@ -191,6 +208,9 @@ impl Facts<'_> {
             let message = self.failures.get(&Unit::Gateway).map_or("", String::as_str);
             return verdict(ConditionStatus::False, "GatewayNotRunning", message);
         }
+        if self.is_changing(&Unit::Gateway) {
+            return verdict(ConditionStatus::Unknown, "NotProbedYet", "");
+        }
         match &self.observed.probe {
             Some(probe) if probe.healthy => verdict(ConditionStatus::True, "Answering", ""),
             None => verdict(ConditionStatus::Unknown, "NotProbedYet", ""),
@@ -211,6 +231,11 @@ impl Facts<'_> {
         let Verdict(_, available_status, reason, message) = available;
         if *available_status != ConditionStatus::True {
             return verdict(*available_status, reason, message.clone());
+        }
+        let loaded = self.gateway_state().map(|state| state.config_revision.as_str());
+        if loaded.is_some_and(|loaded| loaded != self.desired.config_revision) {
+            let message = "the gateway has not read its new configuration yet".to_owned();
+            return verdict(ConditionStatus::False, "Reloading", message);
         }
         let count = GatewayStatus { servers: servers.to_vec(), ..GatewayStatus::default() }.ready_count();
         match count {
@@ -310,6 +335,9 @@ impl Facts<'_> {
             }
             Wanted::Container(_) if failure.is_some() => {
                 (ServerState::Failed, Some("StartFailed"), failure.cloned())
+            }
+            Wanted::Container(_) if self.is_changing(&Unit::Server(server.name.clone())) => {
+                (ServerState::Starting, None, None)
             }
             Wanted::Container(_) => match container.map(|container| container.state) {
                 None => (ServerState::Pending, None, None),

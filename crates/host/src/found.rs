@@ -3,12 +3,13 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use bollard::models::{ContainerInspectResponse, Network};
 use bollard::query_parameters::RemoveContainerOptionsBuilder;
 use bowline_core::desired::RECOVERY_FILE;
+use bowline_core::gateway_file::TOKENS_FILE;
 use bowline_core::labels::{self, Identity, Owner};
 use bowline_core::lease::{SUBNET_PREFIX, Subnet};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -24,6 +25,8 @@ use crate::files::{self, GATEWAYS, Mark, Trees};
 use crate::prepare::{INSTANCE_FILE, read_instance};
 use crate::tries::parse_subnet;
 
+/// Directory of a tree that is bound as the gateway's configuration.
+const CONFIG_DIRECTORY: &str = "config";
 /// No recovery file is larger.
 const RECOVERY_BYTES: u64 = 1 << 20;
 /// Calls to the Engine at a time.
@@ -79,6 +82,8 @@ pub struct FoundTree {
     pub mark: Mark,
     /// Content of its [`RECOVERY_FILE`].
     pub recovery: Option<String>,
+    /// Content of its file with the verifiers of the gateway's tokens.
+    pub tokens: Option<String>,
     /// The runtime directory that it is in.
     runtime_dir: PathBuf,
 }
@@ -261,9 +266,14 @@ fn found_files(runtime_dir: &Path, wanted: &dyn Fn(&Owner) -> bool) -> std::io::
             continue;
         };
         if let Some(mark) = files::read_mark(tree.as_fd(), uid).filter(|mark| wanted(&mark.owner)) {
-            let recovery = files::read_regular(tree.as_fd(), RECOVERY_FILE, RECOVERY_BYTES);
-            let recovery = recovery.ok().flatten().and_then(|bytes| String::from_utf8(bytes).ok());
-            trees.push(FoundTree { mark, recovery, runtime_dir: runtime_dir.to_owned() });
+            let text = |directory: BorrowedFd<'_>, name| {
+                let bytes = files::read_regular(directory, name, RECOVERY_BYTES).ok().flatten();
+                bytes.and_then(|bytes| String::from_utf8(bytes).ok())
+            };
+            let config = files::open_directory(tree.as_fd(), CONFIG_DIRECTORY).ok();
+            let tokens = config.and_then(|config| text(config.as_fd(), TOKENS_FILE));
+            let recovery = text(tree.as_fd(), RECOVERY_FILE);
+            trees.push(FoundTree { mark, recovery, tokens, runtime_dir: runtime_dir.to_owned() });
         }
     }
     trees.sort_by_key(|tree| tree.mark.uid);
@@ -275,7 +285,7 @@ fn tear_files(
     runtime_dir: Option<(PathBuf, Owner)>,
 ) -> Vec<(String, Result<(), String>)> {
     let mut done = Vec::new();
-    for FoundTree { mark, recovery: _, runtime_dir } in trees {
+    for FoundTree { mark, recovery: _, tokens: _, runtime_dir } in trees {
         let files = Trees::new(&runtime_dir, mark.owner);
         let what = format!("directory {}", files.path(mark.uid).display());
         done.push((what, files.remove(&mark.key, mark.uid, "").map_err(|error| error.to_string())));

@@ -10,6 +10,7 @@
 //! - what did not change is not written: no row, no version, no notification;
 //! - the database's own words never appear in the `Display` of an error, only in its source, for the log.
 
+mod adopt;
 mod changes;
 mod database;
 mod delete;
@@ -30,6 +31,7 @@ mod version;
 mod watch;
 mod write;
 
+pub use adopt::{ADOPTED_LABEL, AdoptError, AdoptedGateway, Adoption};
 pub use changes::{Change, Changed, Changes, ChangesError};
 pub use database::{BadUrl, Database};
 pub use delete::FinishDeleteError;

@@ -245,7 +245,13 @@ impl WriteTx {
         Applied { outcome, object }
     }
 
-    fn touch(&mut self, uid: Uuid) {
+    /// The transaction's connection, for the writes of other modules.
+    pub(crate) fn connection(&mut self) -> &mut PgConnection {
+        &mut self.transaction
+    }
+
+    /// Remembers that the object gets a new version.
+    pub(crate) fn touch(&mut self, uid: Uuid) {
         if !self.changed.contains(&uid) {
             self.changed.push(uid);
         }

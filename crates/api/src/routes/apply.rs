@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use axum::Json;
 use axum::extract::State;
+use bowline_core::diagnostic::Diagnostic;
 use bowline_core::object::{GatewayKey, Kind, ObjectKey, Stored};
 use bowline_core::resource::{ClusterCatalogSpec, GatewaySpec, Parsed, Resource, parse};
 use bowline_store::{Applied, DbError, Put, PutError, WriteTx};
@@ -107,7 +108,7 @@ impl Apply<'_> {
         let before = catalogs(&mut write).await?;
         let mut diagnostics = self.parsed.diagnostics.clone();
         diagnostics.extend(self.parsed.check_references(|name| before.get(name)));
-        if diagnostics.iter().any(|found| found.is_error()) {
+        if diagnostics.iter().any(Diagnostic::is_error) {
             return Err(Problem::invalid(diagnostics).into());
         }
         if !self.force {

@@ -8,7 +8,7 @@ use axum::http::{HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bowline_core::object::GatewayKey;
 use chrono::{DateTime, Utc};
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Collected, Empty, Limited};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
@@ -104,7 +104,7 @@ async fn forward(context: &Context, path: &str) -> Result<Response, ForwardError
             .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
         return Ok(answer);
     }
-    let text = Limited::new(body, MAX_REASON).collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let text = Limited::new(body, MAX_REASON).collect().await.map(Collected::to_bytes).unwrap_or_default();
     let text = String::from_utf8_lossy(&text).trim().to_owned();
     Ok(match parts.status {
         StatusCode::NOT_FOUND => Problem::nothing_there(text),

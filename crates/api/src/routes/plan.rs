@@ -1,5 +1,6 @@
 //! What the controller would do: the same planner on what is declared and what was last seen, without the host.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bowline_core::desired::{Declared, Desired, Pins, Settings, Wanted, desire};
@@ -177,15 +178,14 @@ async fn assume_leases(context: &Context, declared: &mut Declared, given: &mut G
 /// Takes the images that nobody has looked for as present: the API does not reach the host, and says so.
 fn assume_images(declared: &Declared, settings: &Settings, observed: &mut Observed, notes: &mut Vec<String>) {
     for image in declared.images(settings) {
-        if !observed.images.contains_key(&image) {
-            notes.push(format!("assumes that the image {image} is on the host; it is pulled if it is not"));
-            let facts = ImageFacts {
-                id: image.clone(),
-                entrypoint: vec!["/entrypoint-of-the-image".to_owned()],
-                ..ImageFacts::default()
-            };
-            observed.images.insert(image, ImageState::Present(facts));
-        }
+        let Entry::Vacant(unknown) = observed.images.entry(image) else { continue };
+        let image = unknown.key().clone();
+        notes.push(format!("assumes that the image {image} is on the host; it is pulled if it is not"));
+        unknown.insert(ImageState::Present(ImageFacts {
+            id: image,
+            entrypoint: vec!["/entrypoint-of-the-image".to_owned()],
+            ..ImageFacts::default()
+        }));
     }
 }
 

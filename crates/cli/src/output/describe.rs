@@ -63,7 +63,8 @@ fn gateway(text: &mut String, object: &Object, now: DateTime<Utc>) -> fmt::Resul
     field(text, "Endpoint", status.endpoint.as_ref().map_or("<none>", |endpoint| &endpoint.url))?;
     if let Some(next) = status.next_attempt_time {
         let wait = next - now;
-        let wait = if wait > chrono::TimeDelta::zero() { format!("in {}", age(wait)) } else { "now".to_owned() };
+        let wait =
+            if wait > chrono::TimeDelta::zero() { format!("in {}", age(wait)) } else { "now".to_owned() };
         field(text, "Next try", &format!("{} ({wait})", timestamp(next)))?;
     }
     if object.metadata.deletion_timestamp.is_some() {
@@ -90,7 +91,9 @@ fn spec(text: &mut String, spec: &Value) -> fmt::Result {
     field(text, "Catalogs", &joined(&names(&spec["catalogs"])))?;
     field(text, "Servers", &joined(&names(&spec["servers"])))?;
     let shown = ["catalogs", "servers"];
-    for (name, value) in spec.as_object().into_iter().flatten().filter(|(name, _)| !shown.contains(&name.as_str())) {
+    for (name, value) in
+        spec.as_object().into_iter().flatten().filter(|(name, _)| !shown.contains(&name.as_str()))
+    {
         let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         field(text, &format!("spec.{name}"), &value)?;
     }
@@ -138,7 +141,11 @@ fn servers(text: &mut String, status: &GatewayStatus) -> fmt::Result {
             server.reason.clone().unwrap_or_else(dash),
             server.tools.to_string(),
             server.restarts.to_string(),
-            if server.image_outdated { format!("{image} (outdated: the tag names another image now)") } else { image },
+            if server.image_outdated {
+                format!("{image} (outdated: the tag names another image now)")
+            } else {
+                image
+            },
         ]);
     }
     indented(text, &table.to_string())?;

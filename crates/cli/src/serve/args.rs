@@ -50,7 +50,12 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "BOWLINE_PORT_RANGE", value_name = "FIRST-LAST", default_value = "20000-29999")]
     pub(crate) port_range: Range,
     /// User ids for containers; no account and no process of the host may have one of them
-    #[arg(long, env = "BOWLINE_UID_RANGE", value_name = "FIRST-LAST", default_value = "1900000000-1900065535")]
+    #[arg(
+        long,
+        env = "BOWLINE_UID_RANGE",
+        value_name = "FIRST-LAST",
+        default_value = "1900000000-1900065535"
+    )]
     pub(crate) uid_range: Range,
     /// Private network that gateways' networks are cut from, 62 containers each
     #[arg(long, env = "BOWLINE_SUBNET_POOL", value_name = "NETWORK", default_value = "10.213.0.0/16")]

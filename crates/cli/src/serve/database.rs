@@ -127,7 +127,9 @@ fn embedded_failure(error: &EmbeddedError) -> Failure {
 fn open_failure(error: &OpenError) -> Failure {
     let failure = Failure::ours("the database cannot be used").because(error);
     match error {
-        OpenError::OtherInstance { .. } => failure.hint("give --instance as before, or name another database"),
+        OpenError::OtherInstance { .. } => {
+            failure.hint("give --instance as before, or name another database")
+        }
         OpenError::TooNew { .. } => failure.hint("use the newer bowline, or restore a backup from before it"),
         OpenError::ServerTooOld { .. } | OpenError::Migration(_) | OpenError::Db(_) => failure,
     }

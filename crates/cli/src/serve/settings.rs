@@ -109,10 +109,14 @@ impl Settings {
             return Err(Failure::user(format!("--port-range {port_range} goes beyond 1024-65535")));
         }
         if uid_range.first < 1000 {
-            return Err(Failure::user(format!("--uid-range {uid_range} has the system's own accounts in it")));
+            return Err(Failure::user(format!(
+                "--uid-range {uid_range} has the system's own accounts in it"
+            )));
         }
         if let Err(error) = gateway_image.parse::<ImageReference>() {
-            return Err(Failure::user(format!("--gateway-image {gateway_image:?} is no image")).because(&error));
+            return Err(
+                Failure::user(format!("--gateway-image {gateway_image:?} is no image")).because(&error)
+            );
         }
         if resync.0.is_zero() {
             return Err(Failure::user("--resync 0s would never rest"));
@@ -142,7 +146,9 @@ pub(crate) fn check_instance(instance: &str) -> Result<(), Failure> {
     if is_dns_label(instance) {
         return Ok(());
     }
-    Err(Failure::user(format!("{instance:?} is no name of an instance: lower-case letters, digits and - only")))
+    Err(Failure::user(format!(
+        "{instance:?} is no name of an instance: lower-case letters, digits and - only"
+    )))
 }
 
 /// The name that was given, or the machine's.
@@ -163,7 +169,8 @@ pub(crate) fn host_name(given: Option<String>) -> Result<String, Failure> {
         .hint("--host-name gives another"))
 }
 
-fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+/// The path from the root, without a look at what is there.
+pub(crate) fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     std::path::absolute(path)
         .map_err(|error| Failure::user(format!("{} is no path", path.display())).because(&error))
 }

@@ -47,7 +47,8 @@ fn what_names_nothing_is_refused_with_a_hint() {
 
 #[test]
 fn a_selector_requires_every_part_and_refuses_what_it_does_not_know() {
-    let labels = BTreeMap::from([("team".to_owned(), "data".to_owned()), ("tier".to_owned(), "1".to_owned())]);
+    let labels =
+        BTreeMap::from([("team".to_owned(), "data".to_owned()), ("tier".to_owned(), "1".to_owned())]);
     let matches = |text: &str| text.parse::<Selector>().unwrap().matches(&labels);
     assert!(matches("team=data"));
     assert!(matches("team==data,tier"));

@@ -67,7 +67,10 @@ mod tests {
     fn a_plan_is_a_numbered_list_with_its_notes() {
         let plan = GatewayPlan {
             key: ObjectKey::gateway("u1", "default"),
-            steps: vec!["make directory . (mode 0755)".to_owned(), "create container mcp-gateway-u1".to_owned()],
+            steps: vec![
+                "make directory . (mode 0755)".to_owned(),
+                "create container mcp-gateway-u1".to_owned(),
+            ],
             notes: vec!["server docs cannot run (Unsupported): type remote".to_owned()],
             observed_at: None,
         };

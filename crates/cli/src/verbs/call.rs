@@ -19,10 +19,11 @@ pub(crate) async fn run(args: CallArgs, ui: &mut Ui) -> Result<(), Failure> {
     let result = mcp::session(&client, &args.gateway.0, ui, async |session| {
         match tokio::time::timeout(args.timeout.0, session.call_tool(params)).await {
             Ok(Ok(result)) => Ok(result),
-            Ok(Err(rmcp::ServiceError::McpError(error))) => {
-                Err(Failure::user(format!("the gateway refused the call of {}: {}", args.tool, error.message))
-                    .hint(format!("bowline tools {} lists the tools", args.gateway.0)))
-            }
+            Ok(Err(rmcp::ServiceError::McpError(error))) => Err(Failure::user(format!(
+                "the gateway refused the call of {}: {}",
+                args.tool, error.message
+            ))
+            .hint(format!("bowline tools {} lists the tools", args.gateway.0))),
             Ok(Err(error)) => Err(Failure::ours(format!("the call of {} failed", args.tool)).because(&error)),
             Err(_elapsed) => Err(Failure::user(format!("{} did not answer in time", args.tool))
                 .hint("--timeout gives it longer")),
@@ -41,7 +42,9 @@ fn arguments(text: Option<&str>) -> Result<Option<Map<String, Value>>, Failure> 
     let Some(text) = text else { return Ok(None) };
     match serde_json::from_str(text) {
         Ok(Value::Object(arguments)) => Ok(Some(arguments)),
-        Ok(_) => Err(Failure::user("the arguments of a tool are a JSON object, for example '{\"zone\": \"UTC\"}'")),
+        Ok(_) => {
+            Err(Failure::user("the arguments of a tool are a JSON object, for example '{\"zone\": \"UTC\"}'"))
+        }
         Err(error) => Err(Failure::user("the arguments are not JSON").because(&error)),
     }
 }
@@ -75,7 +78,8 @@ mod tests {
     #[test]
     fn text_is_printed_as_text_and_anything_else_as_json() {
         let result = |value| text(&serde_json::from_value::<CallToolResult>(value).unwrap()).unwrap();
-        let two = json!({ "content": [{ "type": "text", "text": "12:00" }, { "type": "text", "text": "UTC\n" }] });
+        let two =
+            json!({ "content": [{ "type": "text", "text": "12:00" }, { "type": "text", "text": "UTC\n" }] });
         assert_eq!(result(two), "12:00\nUTC\n");
         let image = json!({ "content": [{ "type": "image", "data": "AA==", "mimeType": "image/png" }] });
         assert!(result(image).contains("\"mimeType\": \"image/png\""));

@@ -1,6 +1,7 @@
 //! `delete`: asks for deletions and waits until what the objects held is given back.
 
 use bowline_api::wire::DeleteResponse;
+use bowline_core::diagnostic::Diagnostic;
 use bowline_core::object::{Kind, ObjectKey};
 use bowline_core::resource::{Parsed, parse};
 use tokio::time::Instant;
@@ -30,7 +31,8 @@ fn keys(args: &DeleteArgs) -> Result<Vec<ObjectKey>, Failure> {
     if args.filename.is_empty() {
         let targets = target::read(&args.resource, args.namespace.namespace.as_deref())?;
         if targets.keys.is_empty() {
-            return Err(Failure::user("nothing named to delete").hint("name the objects, for example gateway/u1/default"));
+            return Err(Failure::user("nothing named to delete")
+                .hint("name the objects, for example gateway/u1/default"));
         }
         return Ok(targets.keys);
     }
@@ -38,7 +40,7 @@ fn keys(args: &DeleteArgs) -> Result<Vec<ObjectKey>, Failure> {
     let parsed = files.iter().map(|file| parse(&file.text, file.name.as_deref()));
     let parsed = parsed.reduce(Parsed::and).unwrap_or_default();
     if !parsed.is_ok() {
-        let errors = parsed.diagnostics.into_iter().filter(|found| found.is_error()).collect();
+        let errors = parsed.diagnostics.into_iter().filter(Diagnostic::is_error).collect();
         return Err(Failure::user("the input cannot be read; nothing was deleted").with_diagnostics(errors));
     }
     Ok(parsed.resources.iter().map(|located| located.resource.key()).collect())

@@ -28,7 +28,8 @@ pub(crate) fn read(paths: &[impl AsRef<Path>]) -> Result<Vec<InputFile>, Failure
 }
 
 fn directory(path: &Path) -> Result<Vec<InputFile>, Failure> {
-    let failed = |error: std::io::Error| Failure::user(format!("cannot read {}", path.display())).because(&error);
+    let failed =
+        |error: std::io::Error| Failure::user(format!("cannot read {}", path.display())).because(&error);
     let mut names = Vec::new();
     for entry in fs::read_dir(path).map_err(failed)? {
         let path = entry.map_err(failed)?.path();

@@ -47,7 +47,9 @@ pub(crate) async fn session<T>(
     }
     .await;
     if let Err(error) = token::revoke_token(client, key, &created.id).await {
-        ui.say(format_args!("warning: the token of this command was not revoked; it ends within ten minutes"));
+        ui.say(format_args!(
+            "warning: the token of this command was not revoked; it ends within ten minutes"
+        ));
         tracing::debug!(?error, "token not revoked");
     }
     result
@@ -61,10 +63,8 @@ async fn open(url: String, token: &str) -> Result<Session, Failure> {
         .map_err(|error| Failure::ours("cannot make an HTTP client").because(&error))?;
     let config = StreamableHttpClientTransportConfig::with_uri(url.as_str()).auth_header(token);
     let transport = StreamableHttpClientTransport::with_client(http, config);
-    let lifecycle = ClientLifecycleMode::Auto {
-        preferred_versions: vec![ProtocolVersion::LATEST],
-        legacy_version: None,
-    };
+    let lifecycle =
+        ClientLifecycleMode::Auto { preferred_versions: vec![ProtocolVersion::LATEST], legacy_version: None };
     let me = ClientConfig::new(
         ClientCapabilities::default(),
         Implementation::new("bowline", env!("CARGO_PKG_VERSION")),

@@ -54,12 +54,12 @@ fn first_line(text: &str) -> String {
 /// The arguments of a tool, those that may be left out in brackets.
 fn arguments(tool: &Tool) -> String {
     let required = tool.input_schema.get("required").and_then(|names| names.as_array());
-    let is_required = |name: &str| required.is_some_and(|names| names.iter().any(|n| n.as_str() == Some(name)));
+    let is_required =
+        |name: &str| required.is_some_and(|names| names.iter().any(|n| n.as_str() == Some(name)));
     let properties = tool.input_schema.get("properties").and_then(|properties| properties.as_object());
     let names = properties.into_iter().flat_map(|properties| properties.keys());
-    let texts: Vec<_> = names
-        .map(|name| if is_required(name) { name.clone() } else { format!("[{name}]") })
-        .collect();
+    let texts: Vec<_> =
+        names.map(|name| if is_required(name) { name.clone() } else { format!("[{name}]") }).collect();
     if texts.is_empty() { "-".to_owned() } else { texts.join(" ") }
 }
 

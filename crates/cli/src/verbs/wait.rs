@@ -152,7 +152,8 @@ pub(crate) async fn until(
 
 fn timed_out(condition: ConditionType, keys: &[ObjectKey], missing: &BTreeMap<ObjectKey, String>) -> Failure {
     let done = format!(": {}", condition.as_str());
-    let mut open = keys.iter().filter(|key| missing.get(key).is_none_or(|text| *text != format!("{key}{done}")));
+    let mut open =
+        keys.iter().filter(|key| missing.get(key).is_none_or(|text| *text != format!("{key}{done}")));
     let texts: Vec<_> = open
         .clone()
         .map(|key| missing.get(key).cloned().unwrap_or_else(|| format!("{key}: the API did not answer")))

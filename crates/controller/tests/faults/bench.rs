@@ -189,6 +189,10 @@ spec: {{ catalogs: [base], servers: {servers} }}"
         self.world.arm(strike);
         self.settle().await;
         let calls = self.world.log();
+        assert!(
+            strike.is_none_or(|strike| strike.call <= calls.len()),
+            "{act:?}: {strike:?} was not met: {calls:#?}"
+        );
         assert_eq!(self.run_once().await, Some(Outcome::Settled), "it was at rest");
         assert_eq!(self.world.log()[calls.len()..], ["observe"], "a run with nothing to do only looks");
         self.portrait().await

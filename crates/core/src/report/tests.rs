@@ -64,7 +64,7 @@ impl Bench {
             .collect();
         let state = GatewayState {
             version: "1".to_owned(),
-            config_revision: String::new(),
+            config_revision: self.world.desire(&self.declared).config_revision,
             tokens_revision: 7,
             servers,
         };
@@ -127,6 +127,26 @@ fn a_gateway_whose_servers_all_answer_is_ready() {
     assert_eq!((status.ready_count(), status.summary().as_str()), ((2, 2), "Ready"));
     assert_eq!(status.endpoint.unwrap().url, "http://127.0.0.1:20000/mcp");
     assert_eq!(status.tokens_revision, 7);
+}
+
+#[test]
+fn what_was_told_of_a_container_that_is_being_replaced_counts_no_more() {
+    let mut bench = Bench::running(&[("time", ServerPhase::Running), ("fetch", ServerPhase::Running)]);
+    let (time, gateway) = ("mcp-server-u1.default.time", "mcp-gateway-u1");
+    bench.world.container(time).identity.spec_hash = "older".to_owned();
+    let status = bench.status();
+    expect(&status, &[(Available, True, "Answering"), (Ready, False, "ServersStarting")]);
+    assert_eq!(status.ready_count(), (1, 2));
+    bench.world.container(gateway).identity.spec_hash = "older".to_owned();
+    expect(&bench.status(), &[(Available, Unknown, "NotProbedYet"), (Ready, Unknown, "NotProbedYet")]);
+}
+
+#[test]
+fn a_gateway_that_has_not_read_its_configuration_is_available_and_not_ready() {
+    let mut bench = Bench::running(&[("time", ServerPhase::Running), ("fetch", ServerPhase::Running)]);
+    let state = bench.world.observed.probe.as_mut().and_then(|probe| probe.state.as_mut()).unwrap();
+    state.config_revision = "older".to_owned();
+    expect(&bench.status(), &[(Available, True, "Answering"), (Ready, False, "Reloading")]);
 }
 
 #[test]
@@ -196,6 +216,7 @@ fn an_exhausted_range_is_said_with_what_to_do() {
 fn a_suspended_gateway_says_so_and_a_gateway_without_servers_is_ready() {
     let mut bench = Bench::running(&[]);
     bench.declared.spec.servers.clear();
+    bench.answer(&[]);
     expect(&bench.status(), &[(Ready, True, "NoServers")]);
     bench.declared.spec.suspend = Some(true);
     expect(&bench.status(), &[(Available, False, "Suspended"), (Ready, False, "Suspended")]);

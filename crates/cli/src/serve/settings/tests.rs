@@ -1,11 +1,11 @@
-use clap::Parser;
-
 use super::*;
-use crate::args::{Cli, Command};
+use crate::args::Command;
+use crate::args::tests::parse;
 
 fn settings(flags: &[&str]) -> Result<Settings, Failure> {
-    let cli = Cli::try_parse_from(["bowline", "serve"].iter().chain(flags)).unwrap();
-    let Command::Serve(mut args) = cli.command else { panic!("not serve") };
+    let Ok(Command::Serve(mut args)) = parse(["bowline", "serve"].iter().chain(flags)) else {
+        panic!("not serve")
+    };
     args.host_name.get_or_insert_with(|| "h1".to_owned());
     Settings::of(*args)
 }
@@ -32,7 +32,7 @@ fn settings_that_cannot_work_are_refused_at_once() {
         (["--instance", "A_b"], "no name of an instance"),
         (["--port-range", "80-90"], "1024-65535"),
         (["--port-range", "60000-70000"], "1024-65535"),
-        (["--uid-range", "0-100"], "system's own"),
+        (["--uid-range", "1-100"], "system's own"),
         (["--gateway-image", "UPPER/case"], "no image"),
         (["--resync", "0s"], "never rest"),
         (["--host-name", "h_1"], "no name of a host"),

@@ -21,12 +21,17 @@ pub(crate) struct Snippet {
 }
 
 /// The configuration of `client` for a gateway at `url`.
-pub(crate) fn snippet(client: McpClient, key: &GatewayKey, url: &str, token: &str) -> Result<Snippet, Failure> {
+pub(crate) fn snippet(
+    client: McpClient,
+    key: &GatewayKey,
+    url: &str,
+    token: &str,
+) -> Result<Snippet, Failure> {
     let name = server_name(key);
     let headers = json!({ "Authorization": format!("Bearer {token}") });
     let (value, place) = match client {
         McpClient::ClaudeCode => (
-            servers("mcpServers", &name, json!({ "type": "http", "url": url, "headers": headers })),
+            servers("mcpServers", &name, &json!({ "type": "http", "url": url, "headers": headers })),
             "For Claude Code: into .mcp.json of a project, or under mcpServers of ~/.claude.json for all projects",
         ),
         // Its file knows commands only; mcp-remote is the bridge that its users have. The header goes through
@@ -35,7 +40,7 @@ pub(crate) fn snippet(client: McpClient, key: &GatewayKey, url: &str, token: &st
             servers(
                 "mcpServers",
                 &name,
-                json!({
+                &json!({
                     "command": "npx",
                     "args": [
                         "-y", "mcp-remote", url, "--allow-http", "--transport", "http-only",
@@ -47,24 +52,24 @@ pub(crate) fn snippet(client: McpClient, key: &GatewayKey, url: &str, token: &st
             "For Claude Desktop: into claude_desktop_config.json (Settings, Developer, Edit Config); needs Node.js for npx",
         ),
         McpClient::Cursor => (
-            servers("mcpServers", &name, json!({ "url": url, "headers": headers })),
+            servers("mcpServers", &name, &json!({ "url": url, "headers": headers })),
             "For Cursor: into ~/.cursor/mcp.json, or .cursor/mcp.json of a project",
         ),
         McpClient::Vscode => (
-            servers("servers", &name, json!({ "type": "http", "url": url, "headers": headers })),
+            servers("servers", &name, &json!({ "type": "http", "url": url, "headers": headers })),
             "For Visual Studio Code: into .vscode/mcp.json, or the user's mcp.json (MCP: Open User Configuration)",
         ),
         McpClient::Windsurf => (
-            servers("mcpServers", &name, json!({ "serverUrl": url, "headers": headers })),
+            servers("mcpServers", &name, &json!({ "serverUrl": url, "headers": headers })),
             "For Windsurf: into ~/.codeium/windsurf/mcp_config.json",
         ),
         McpClient::Zed => (
-            servers("context_servers", &name, json!({ "url": url, "headers": headers })),
+            servers("context_servers", &name, &json!({ "url": url, "headers": headers })),
             "For Zed: into settings.json (zed: open settings file)",
         ),
         // Here `url` would mean the older SSE transport.
         McpClient::GeminiCli => (
-            servers("mcpServers", &name, json!({ "httpUrl": url, "headers": headers })),
+            servers("mcpServers", &name, &json!({ "httpUrl": url, "headers": headers })),
             "For Gemini CLI: into ~/.gemini/settings.json, or .gemini/settings.json of a project",
         ),
         McpClient::Codex => {
@@ -81,13 +86,17 @@ pub(crate) fn snippet(client: McpClient, key: &GatewayKey, url: &str, token: &st
     Ok(Snippet { text: output::json(&value)?, place })
 }
 
-fn servers(field: &str, name: &str, server: Value) -> Value {
+fn servers(field: &str, name: &str, server: &Value) -> Value {
     json!({ field: { name: server } })
 }
 
 /// What the client calls the gateway: `u1`, or `u1-work` for one that is not the default.
 fn server_name(key: &GatewayKey) -> String {
-    if key.name == DEFAULT_GATEWAY { key.namespace.clone() } else { format!("{}-{}", key.namespace, key.name) }
+    if key.name == DEFAULT_GATEWAY {
+        key.namespace.clone()
+    } else {
+        format!("{}-{}", key.namespace, key.name)
+    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,184 @@
+//! Taking over what runs on a host into a database that declares no gateway: after a database was lost, the host
+//! still knows what it carries.
+//!
+//! Uids, generations, epochs, leases and verifiers stay as they are, because containers and files carry them:
+//! what is unchanged is not touched by the next `serve`.
+
+use std::collections::BTreeMap;
+
+use bowline_core::gateway_file::TokensFile;
+use bowline_core::lease::Leases;
+use bowline_core::object::{Kind, ObjectKey, Stored};
+use serde_json::Value;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use crate::error::DbError;
+use crate::object::namespace_of;
+use crate::write::{Put, PutError, WriteTx};
+use crate::Store;
+
+/// Everything that is taken over.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Adoption {
+    /// The installation whose labels the containers carry; the database takes it as its own.
+    pub installation: Uuid,
+    /// Name of the host.
+    pub host: String,
+    /// The ClusterCatalogs by name, as specifications.
+    pub catalogs: BTreeMap<String, Value>,
+    /// The gateways.
+    pub gateways: Vec<AdoptedGateway>,
+}
+
+/// One gateway that is taken over.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AdoptedGateway {
+    /// The object as it was stored.
+    pub object: Stored,
+    /// Epoch of its placement.
+    pub epoch: i64,
+    /// What it holds on the host.
+    pub leases: Leases,
+    /// The verifiers of its tokens.
+    pub tokens: TokensFile,
+}
+
+/// What tokens are called whose labels went with the lost database.
+pub const ADOPTED_LABEL: &str = "adopted";
+
+/// An adoption that was not done. Nothing was written then.
+#[derive(Debug, thiserror::Error)]
+pub enum AdoptError {
+    /// The database declares gateways of its own.
+    #[error("the database declares {0} gateways of its own")]
+    NotEmpty(i64),
+    /// Two gateways hold the same lease, or one token, or have one name: the host's files contradict each other.
+    #[error("what was found for {0} contradicts what was found for another gateway")]
+    Contradiction(ObjectKey),
+    /// A catalog could not be written.
+    #[error(transparent)]
+    Put(#[from] PutError),
+    /// The database did not do it.
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+impl Store {
+    /// Takes everything over, in one transaction. A catalog that the database has already stays as it is. This
+    /// handle still says the old installation afterwards: open the database again.
+    ///
+    /// # Errors
+    /// [`AdoptError`].
+    pub async fn adopt(&self, adoption: &Adoption) -> Result<(), AdoptError> {
+        let Adoption { installation, host, catalogs, gateways } = adoption;
+        let host = self.register_host(host).await?.id;
+        let mut write = self.begin_write().await?;
+        write.exclude_others().await?;
+        let declared = sqlx::query_scalar!(r#"SELECT count(*) AS "count!" FROM objects WHERE kind = 'Gateway'"#)
+            .fetch_one(write.connection())
+            .await
+            .map_err(DbError::from)?;
+        if declared > 0 {
+            return Err(AdoptError::NotEmpty(declared));
+        }
+        sqlx::query!("UPDATE installation SET id = $1", installation)
+            .execute(write.connection())
+            .await
+            .map_err(DbError::from)?;
+        for (name, spec) in catalogs {
+            let key = ObjectKey { kind: Kind::ClusterCatalog, namespace: None, name: name.clone() };
+            if write.get(&key).await?.is_none() {
+                let none = BTreeMap::new();
+                let put = Put {
+                    key: &key,
+                    spec,
+                    labels: &none,
+                    annotations: &none,
+                    managed_by: "cli",
+                    expected_version: None,
+                };
+                write.put(put).await?;
+            }
+        }
+        for gateway in gateways {
+            write.adopt_gateway(gateway, host).await.map_err(|error| match error.as_database_error() {
+                Some(database) if database.is_unique_violation() => {
+                    AdoptError::Contradiction(gateway.object.metadata.key.clone())
+                }
+                _ => AdoptError::Db(error.into()),
+            })?;
+        }
+        write.commit().await?;
+        Ok(())
+    }
+}
+
+impl WriteTx {
+    async fn adopt_gateway(&mut self, gateway: &AdoptedGateway, host: Uuid) -> Result<(), sqlx::Error> {
+        let AdoptedGateway { object, epoch, leases, tokens } = gateway;
+        let meta = &object.metadata;
+        sqlx::query!(
+            "INSERT INTO objects (uid, kind, namespace, name, generation, spec, labels, annotations, managed_by,
+                                  created_at, deletion_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+            meta.uid,
+            meta.key.kind.as_str(),
+            namespace_of(&meta.key),
+            meta.key.name,
+            meta.generation,
+            object.spec,
+            Json(&meta.labels) as _,
+            Json(&meta.annotations) as _,
+            meta.managed_by,
+            meta.creation_timestamp,
+            meta.deletion_timestamp
+        )
+        .execute(self.connection())
+        .await?;
+        sqlx::query!(
+            "INSERT INTO placements (gateway_uid, host_id, epoch) VALUES ($1, $2, $3)",
+            meta.uid,
+            host,
+            epoch
+        )
+        .execute(self.connection())
+        .await?;
+        for (slot, value) in leases {
+            sqlx::query!(
+                "INSERT INTO leases (host_id, kind, value, gateway_uid, holder) VALUES ($1, $2, $3, $4, $5)",
+                host,
+                slot.kind.as_str(),
+                value,
+                meta.uid,
+                slot.holder.to_string()
+            )
+            .execute(self.connection())
+            .await?;
+        }
+        sqlx::query!(
+            "INSERT INTO token_sets (gateway_uid, revision) VALUES ($1, $2)",
+            meta.uid,
+            tokens.revision
+        )
+        .execute(self.connection())
+        .await?;
+        for token in &tokens.tokens {
+            sqlx::query!(
+                "INSERT INTO tokens (gateway_uid, id, sha256, label, expires_at) VALUES ($1, $2, $3, $4, $5)",
+                meta.uid,
+                token.id,
+                token.sha256,
+                ADOPTED_LABEL,
+                token.expires_at
+            )
+            .execute(self.connection())
+            .await?;
+        }
+        self.touch(meta.uid);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

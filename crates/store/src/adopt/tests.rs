@@ -1,0 +1,86 @@
+use bowline_core::gateway_file::TokenVerifier;
+use bowline_core::lease::{Holder, LeaseKind, LeaseSlot};
+use bowline_core::object::{GatewayKey, StoredMeta};
+use chrono::Utc;
+use serde_json::json;
+
+use super::*;
+use crate::testing::with_store;
+
+fn gateway(namespace: &str, port: i64) -> AdoptedGateway {
+    let token = TokenVerifier { id: format!("t-{namespace}"), sha256: hex::encode([port as u8; 32]), expires_at: None };
+    AdoptedGateway {
+        object: Stored {
+            metadata: StoredMeta {
+                key: ObjectKey::gateway(namespace, "default"),
+                uid: Uuid::now_v7(),
+                generation: 7,
+                resource_version: 0,
+                labels: BTreeMap::from([("team".to_owned(), "data".to_owned())]),
+                annotations: BTreeMap::new(),
+                creation_timestamp: Utc::now(),
+                deletion_timestamp: None,
+                managed_by: "cli".to_owned(),
+            },
+            spec: json!({ "catalogs": ["base"] }),
+            status: None,
+        },
+        epoch: 3,
+        leases: Leases::from([(LeaseSlot::new(LeaseKind::Port, Holder::Gateway), port)]),
+        tokens: TokensFile { revision: 9, tokens: vec![token] },
+    }
+}
+
+fn adoption(gateways: Vec<AdoptedGateway>) -> Adoption {
+    Adoption {
+        installation: Uuid::now_v7(),
+        host: "h1".to_owned(),
+        catalogs: BTreeMap::from([("base".to_owned(), json!({ "registry": {} }))]),
+        gateways,
+    }
+}
+
+#[test]
+fn what_is_adopted_is_as_it_was() {
+    with_store(|fixture| async move {
+        let adoption = adoption(vec![gateway("u1", 20_000), gateway("u2", 20_001)]);
+        fixture.store.adopt(&adoption).await.unwrap();
+        let record = fixture.store.load_gateway(&GatewayKey::new("u1", "default")).await.unwrap().unwrap();
+        let (before, after) = (&adoption.gateways[0], &record.object.metadata);
+        assert_eq!(after.uid, before.object.metadata.uid);
+        assert_eq!(after.generation, 7);
+        assert_eq!(after.labels, before.object.metadata.labels);
+        assert!(after.resource_version > 0, "watchers learn of it");
+        assert_eq!(record.placement.unwrap().epoch, 3);
+        assert_eq!(record.leases, before.leases);
+        assert_eq!(record.tokens_revision, 9);
+        assert_eq!(record.tokens[0].sha256, before.tokens.tokens[0].sha256);
+        assert!(record.catalogs.contains_key("base"));
+        let again = Store::open(&fixture.database, crate::testing::INSTANCE).await.unwrap();
+        assert_eq!(again.installation(), adoption.installation);
+        again.close().await;
+    });
+}
+
+#[test]
+fn a_database_that_declares_gateways_adopts_nothing() {
+    with_store(|fixture| async move {
+        let key = ObjectKey::gateway("u9", "default");
+        fixture.apply(&key, &json!({})).await;
+        let before = fixture.store.installation();
+        let refused = fixture.store.adopt(&adoption(vec![gateway("u1", 20_000)])).await;
+        assert!(matches!(refused, Err(AdoptError::NotEmpty(1))), "{refused:?}");
+        let again = Store::open(&fixture.database, crate::testing::INSTANCE).await.unwrap();
+        assert_eq!(again.installation(), before);
+        again.close().await;
+    });
+}
+
+#[test]
+fn two_gateways_on_one_port_are_a_contradiction_and_nothing_is_written() {
+    with_store(|fixture| async move {
+        let refused = fixture.store.adopt(&adoption(vec![gateway("u1", 20_000), gateway("u2", 20_000)])).await;
+        assert!(matches!(refused, Err(AdoptError::Contradiction(_))), "{refused:?}");
+        assert_eq!(fixture.store.desired_keys().await.unwrap(), []);
+    });
+}
