@@ -18,6 +18,9 @@ case $what in quick | unit | e2e | all) ;; *) fail "unknown argument: $what" "te
 wants() { [ "$what" = all ] || [ "$what" = "$1" ]; }
 
 state=$PWD/target/run
+# What the end-to-end tests measured, a line each; shown at the end.
+figures=$PWD/target/figures.txt
+rm -f "$figures"
 gateway_image=localhost/bowline-gateway:latest
 # In CI the lock file is part of what is tested.
 locked=(${CI:+--locked})
@@ -47,6 +50,7 @@ finish() {
     set +e
     if [ -n "$part" ]; then part_done FAILED; fi
     stop_engine "$state"
+    if wants e2e && [ -s "$figures" ]; then printf '\n== Figures\n%s\n' "$(sort "$figures")"; fi
     printf '\n== Summary (%s, %d s in all)\n%s' "$what" "$SECONDS" "$summary"
     exit "$code"
 }
@@ -106,6 +110,7 @@ engine() {
 images() {
     deploy/image/build.sh "$gateway_image"
     deploy/servers/build.sh mcp-server-time mcp-server-fetch
+    tests/images/build.sh
 }
 
 # The official client library of MCP, as a client that is none of ours.
@@ -126,6 +131,7 @@ end_to_end() {
         BOWLINE_BRIDGE="$PWD/target/$host/image/bowline-bridge" \
         BOWLINE_GATEWAY_IMAGE="$gateway_image" \
         BOWLINE_SDK_PYTHON="$PWD/target/sdk/bin/python" \
+        BOWLINE_FIGURES="$figures" \
         cargo nextest run "${locked[@]}" --profile "$profile" --package bowline-tests --test e2e
 }
 

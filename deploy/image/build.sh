@@ -5,17 +5,18 @@
 # it as a label; when an image with the same digest has the tag already, nothing is built and nothing changes.
 set -euo pipefail
 
-tag=${1:-bowline-gateway:latest}
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
-label=dev.bowline.image-digest
+version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$root/Cargo.toml" | head -n 1)
+tag=${1:-bowline/gateway:$version} # what `bowline serve` looks for by default
+label=bowline-image-digest
 
 target=$(rustc -vV | sed -n 's/^host: //p')
 cd "$root"
 # --target keeps these flags from build scripts and procedural macros, which cannot be static, and gives the
 # build a folder of its own.
 RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=$root=/bowline --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo" \
-    cargo build --locked --profile image --target "$target" --package bowline-gateway --bins
+    cargo build --quiet --locked --profile image --target "$target" --package bowline-gateway --bins
 built=${CARGO_TARGET_DIR:-$root/target}/$target/image
 
 context=$(mktemp -d)

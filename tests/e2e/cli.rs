@@ -46,7 +46,7 @@ fn all_errors_of_all_files_are_told_with_file_line_and_column() {
     write("two.yaml", &(light() + &gateway("Not_a_label", &["light"]) + &gateway("u1", &["lihgt"])));
     let path = folder.path().to_str().expect("a path");
     let said = bowline.cli(["apply", "-f", path]).fails_with(USERS_FAULT);
-    for place in ["one.yaml:3:", "one.yaml:6:3", "one.yaml:7:", "two.yaml:9:", "two.yaml:13:"] {
+    for place in ["one.yaml:3:11", "one.yaml:6:3", "one.yaml:7:12", "two.yaml:10:24", "two.yaml:16:37"] {
         assert!(said.contains(&format!("{path}/{place}")), "{place} is not in\n{said}");
     }
     for hint in ["servers", "light", "namespace", "hint:"] {

@@ -12,9 +12,9 @@ use bowline_tests::wait;
 
 use crate::support::{LIGHT, all_ready, catalog, entry, gateway};
 
-/// Complete listings to watch: at a resync every second about a dozen resyncs, and two of the cheap lists that
-/// come every ten seconds.
-const LISTINGS: usize = 30;
+/// Listings to watch: a resync every second makes three (of everything, and of each gateway), so that they take half
+/// a minute, and two of the cheap lists that come every ten seconds are among them.
+const LISTINGS: usize = 90;
 
 /// Rows written per table, dead ones included, in words.
 fn written(postgres: &Postgres) -> String {
@@ -51,11 +51,12 @@ fn a_pass_with_nothing_to_do_changes_nothing_on_the_engine_and_writes_nothing() 
         let limit = Duration::from_secs(300);
         wait::until_true("the Engine is listed", limit, || listings() >= count);
     };
-    // Ready is said before the last look: wait for a stretch without a write, once.
-    wait::until_true("nothing is left to do", Duration::from_secs(120), || {
-        let before = next_transaction(&postgres);
-        watch(6);
-        next_transaction(&postgres) == before
+    // Ready is said before the last look, and a session hands its statistics in when it has been idle for ten
+    // seconds: wait for such a stretch in which nothing shows, once.
+    wait::until_true("nothing is left to do", Duration::from_secs(240), || {
+        let before = (next_transaction(&postgres), written(&postgres));
+        watch(LISTINGS / 2);
+        (next_transaction(&postgres), written(&postgres)) == before
     });
 
     let before = (next_transaction(&postgres), written(&postgres));

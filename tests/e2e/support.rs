@@ -59,7 +59,10 @@ pub(crate) fn members(bowline: &Bowline, namespace: &str) -> BTreeMap<String, Va
     let engine = Engine::local();
     let mut members = BTreeMap::new();
     for listed in engine.containers_of(bowline.allotment().instance()) {
-        if label(&listed, "dev.bowline.namespace") != Some(namespace) {
+        // Without a uid it is one of those that only look like ours.
+        if label(&listed, "dev.bowline.namespace") != Some(namespace)
+            || label(&listed, "dev.bowline.uid").is_none()
+        {
             continue;
         }
         let role = label(&listed, "dev.bowline.server").unwrap_or("gateway").to_owned();

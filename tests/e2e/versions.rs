@@ -158,3 +158,32 @@ fn of_many_writers_at_once_a_watch_shows_the_last_word_of_each() {
         &format!("{WRITERS} writers at once, {WRITES} writes each: the last of each shown, in order"),
     );
 }
+
+#[test]
+fn a_watch_shows_what_was_written_while_the_api_was_away() {
+    let postgres = Postgres::start();
+    let mut bowline = Bowline::new().on(&postgres);
+    bowline.start();
+    bowline.apply(&catalog(&[("light", entry(LIGHT, "disableNetwork: true"))]));
+    bowline.apply(&gateway("u1", &["light"]));
+    all_ready(&bowline, &["u1"]);
+    let watch = Watch::start(&bowline);
+
+    bowline.kill_9();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let database = Database::from_url(&postgres.url()).expect("the URL");
+        let store = Store::open(&database, bowline.allotment().instance()).await.expect("the store");
+        let mut open = store.begin_write().await.expect("a transaction");
+        put(&mut open, "meanwhile").await;
+        open.commit().await.expect("a commit");
+        store.close().await;
+    });
+    bowline.start();
+    wait::until_true("the watch shows it", PATIENCE, || watch.has("meanwhile"));
+    let mut versions: Vec<_> = watch.versions().into_iter().map(|(_, version)| version).collect();
+    let shown = versions.len();
+    versions.sort_unstable();
+    versions.dedup();
+    assert_eq!(versions.len(), shown, "what did not change is not shown again");
+}

@@ -12,14 +12,15 @@ use crate::failure::Failure;
 use crate::serve::args::{EngineArgs, ServeArgs, StoreArgs};
 use crate::target::{GatewayName, Selector};
 
+mod connection;
 mod duration;
+mod mcp;
 
+pub(crate) use connection::{Api, Place};
 pub(crate) use duration::{Span, describe};
-
-/// Runtime directory when nobody names one.
-pub(crate) const RUNTIME_DIR: &str = "/run/bowline";
-/// The API's socket below the runtime directory.
-pub(crate) const SOCKET: &str = "api/bowline.sock";
+pub(crate) use mcp::{
+    CallArgs, CallFormat, ConnectArgs, McpClient, TokenCommand, TokenListArgs, TokenRevokeArgs, ToolsArgs,
+};
 
 /// Declared MCP gateways become running ones on this host, and stay so.
 #[derive(Debug, Parser)]
@@ -27,55 +28,6 @@ pub(crate) const SOCKET: &str = "api/bowline.sock";
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
-}
-
-/// Where the sockets of this host are.
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Connection")]
-pub(crate) struct Place {
-    /// Path of the API's unix socket, where `serve` listens and the other verbs connect
-    /// [default: <RUNTIME_DIR>/api/bowline.sock]
-    #[arg(long, env = "BOWLINE_SOCKET", value_name = "PATH")]
-    pub(crate) socket: Option<PathBuf>,
-    /// Directory on tmpfs for sockets, secrets and rendered files
-    #[arg(long, env = "BOWLINE_RUNTIME_DIR", value_name = "DIR", default_value = RUNTIME_DIR)]
-    pub(crate) runtime_dir: PathBuf,
-}
-
-impl Place {
-    /// The API's socket.
-    pub(crate) fn socket(&self) -> PathBuf {
-        self.socket.clone().unwrap_or_else(|| self.runtime_dir.join(SOCKET))
-    }
-
-    /// A client for the API at `server`, or for this host's own.
-    fn client(&self, server: Option<&str>) -> Result<Client, Failure> {
-        let Some(server) = server else { return Ok(Client::new(self.socket())) };
-        let path = server.strip_prefix("unix://").unwrap_or(server);
-        if path.is_empty() || path.contains("://") {
-            return Err(Failure::user(format!("{server:?} is no API that can be reached"))
-                .hint("name the path of a unix socket, or unix:///PATH"));
-        }
-        Ok(Client::new(PathBuf::from(path)))
-    }
-}
-
-/// Where the API is, for the verbs that talk to it.
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Connection")]
-pub(crate) struct Api {
-    /// The API to talk to: path of its unix socket, or unix:///PATH
-    #[arg(long, env = "BOWLINE_SERVER", value_name = "SOCKET")]
-    server: Option<String>,
-    #[command(flatten)]
-    place: Place,
-}
-
-impl Api {
-    /// A client for the API that the flags name.
-    pub(crate) fn client(&self) -> Result<Client, Failure> {
-        self.place.client(self.server.as_deref())
-    }
 }
 
 /// The verbs.
@@ -105,6 +57,9 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Token(TokenCommand),
     /// Take over gateways that run on this host into an empty database
+    ///
+    /// Give the flags that `serve` had, --state-dir and --runtime-dir above all: containers carry paths below
+    /// them, and those made with other paths would be made anew by the next `serve`.
     Adopt(AdoptArgs),
     /// Remove everything of an instance from the Docker Engine; needs no database
     Teardown(TeardownArgs),
@@ -315,127 +270,6 @@ impl LogsArgs {
     pub(crate) fn client(&self) -> Result<Client, Failure> {
         self.place.client(self.api.as_deref())
     }
-}
-
-/// Arguments of `tools`.
-#[derive(Debug, Args)]
-pub(crate) struct ToolsArgs {
-    /// NAMESPACE or NAMESPACE/NAME of the gateway
-    #[arg(value_name = "NS[/NAME]")]
-    pub(crate) gateway: GatewayName,
-    /// How to print
-    #[arg(short, long, value_enum, default_value_t = Format::Table)]
-    pub(crate) output: Format,
-    #[command(flatten)]
-    pub(crate) api: Api,
-}
-
-/// Arguments of `call`.
-#[derive(Debug, Args)]
-pub(crate) struct CallArgs {
-    /// NAMESPACE or NAMESPACE/NAME of the gateway
-    #[arg(value_name = "NS[/NAME]")]
-    pub(crate) gateway: GatewayName,
-    /// Name of the tool, as `bowline tools` shows it
-    pub(crate) tool: String,
-    /// Arguments of the tool: a JSON object
-    #[arg(value_name = "JSON")]
-    pub(crate) arguments: Option<String>,
-    /// `json` prints the whole result instead of its text
-    #[arg(short, long, value_enum)]
-    pub(crate) output: Option<CallFormat>,
-    /// How long the call may take
-    #[arg(long, value_name = "DURATION", default_value = "5m")]
-    pub(crate) timeout: Span,
-    #[command(flatten)]
-    pub(crate) api: Api,
-}
-
-/// How the result of a call is printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum CallFormat {
-    /// The whole result
-    Json,
-}
-
-/// MCP clients whose configuration is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum McpClient {
-    /// Claude Code (.mcp.json)
-    ClaudeCode,
-    /// Claude Desktop (claude_desktop_config.json, through mcp-remote)
-    ClaudeDesktop,
-    /// Cursor (.cursor/mcp.json)
-    Cursor,
-    /// Visual Studio Code (.vscode/mcp.json)
-    Vscode,
-    /// Windsurf (mcp_config.json)
-    Windsurf,
-    /// Zed (settings.json)
-    Zed,
-    /// Codex CLI (config.toml)
-    Codex,
-    /// Gemini CLI (settings.json)
-    GeminiCli,
-    /// Address and token alone
-    Generic,
-}
-
-/// Arguments of `connect`.
-#[derive(Debug, Args)]
-pub(crate) struct ConnectArgs {
-    /// NAMESPACE or NAMESPACE/NAME of the gateway
-    #[arg(value_name = "NS[/NAME]")]
-    pub(crate) gateway: GatewayName,
-    /// The client to print a configuration for
-    #[arg(long, value_enum)]
-    pub(crate) client: McpClient,
-    /// What the token is called, for example the machine that it is for
-    #[arg(long, value_name = "LABEL")]
-    pub(crate) name: String,
-    /// When the token ends, for example 90d [default: never]
-    #[arg(long, value_name = "DURATION")]
-    pub(crate) expires: Option<Span>,
-    /// How long to wait until the gateway accepts the token
-    #[arg(long, value_name = "DURATION", default_value = "30s")]
-    pub(crate) timeout: Span,
-    #[command(flatten)]
-    pub(crate) api: Api,
-}
-
-/// `token` and its verbs.
-#[derive(Debug, Subcommand)]
-pub(crate) enum TokenCommand {
-    /// List the tokens of a gateway; a token itself is shown only when it is made
-    List(TokenListArgs),
-    /// Revoke a token: the gateway refuses it from then on
-    Revoke(TokenRevokeArgs),
-}
-
-/// Arguments of `token list`.
-#[derive(Debug, Args)]
-pub(crate) struct TokenListArgs {
-    /// NAMESPACE or NAMESPACE/NAME of the gateway
-    #[arg(value_name = "NS[/NAME]")]
-    pub(crate) gateway: GatewayName,
-    /// How to print
-    #[arg(short, long, value_enum, default_value_t = Format::Table)]
-    pub(crate) output: Format,
-    #[command(flatten)]
-    pub(crate) api: Api,
-}
-
-/// Arguments of `token revoke`.
-#[derive(Debug, Args)]
-pub(crate) struct TokenRevokeArgs {
-    /// NAMESPACE or NAMESPACE/NAME of the gateway
-    #[arg(value_name = "NS[/NAME]")]
-    pub(crate) gateway: GatewayName,
-    /// Id of the token, as `token list` shows it
-    #[arg(value_name = "ID")]
-    pub(crate) id: String,
-    #[command(flatten)]
-    pub(crate) api: Api,
 }
 
 /// Arguments of `version`.

@@ -308,16 +308,17 @@ impl Rendering<'_> {
         let (servers, rendered) = self.servers(&mut pins);
         let (config, config_revision) = self.gateway_file(&rendered);
         let gateway_image = self.declared.gateway_image(self.settings);
+        let gateway = self.gateway(&gateway_image, &mut pins);
         Desired {
             key: self.key.clone(),
             uid: self.uid(),
             suspended: self.declared.spec.is_suspended(),
             network: self.network(),
             directories: files::directories(&rendered),
-            files: vec![config, self.tokens_file(), self.recovery_file()],
+            files: vec![config, self.tokens_file(), self.recovery_file(&pins)],
             config_revision,
             tokens_revision: self.declared.tokens_revision,
-            gateway: self.gateway(&gateway_image, &mut pins),
+            gateway,
             gateway_image,
             servers,
             pins,

@@ -5,7 +5,7 @@
     reason = "a golden test reads files, and ends at the first thing that is not as expected"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,6 +15,7 @@ use bowline_core::floor;
 use bowline_core::labels::Owner;
 use bowline_core::lease::Ranges;
 use bowline_core::object::{ObjectKey, StoredMeta};
+use bowline_core::observed::Observed;
 use bowline_core::preview::preview;
 use bowline_core::resource::{ClusterCatalogSpec, GatewayObject, Parsed, Resource, parse};
 use chrono::{DateTime, Utc};
@@ -91,8 +92,15 @@ fn render(example: &Path) -> String {
         }
     }
     for gateway in gateways {
-        let declared = declared(*gateway, &catalogs);
-        let plan = preview(&declared, None, &settings(), DateTime::<Utc>::UNIX_EPOCH);
+        let mut declared = declared(*gateway, &catalogs);
+        for slot in declared.lease_needs() {
+            let taken = declared.leases.values().copied().collect();
+            let none = BTreeSet::new();
+            let value = settings().ranges.next_free(slot.kind, &taken, &none, &none, None).unwrap();
+            declared.leases.insert(slot, value);
+        }
+        let plan =
+            preview(&declared, Observed::default(), &settings(), DateTime::<Utc>::UNIX_EPOCH).plan;
         floor::check(&plan, &declared.key(), &settings()).unwrap();
         writeln!(text, "gateway/{}", declared.key()).unwrap();
         for planned in &plan.steps {

@@ -13,10 +13,10 @@ use serde_json::Value;
 use sqlx::types::Json;
 use uuid::Uuid;
 
+use crate::Store;
 use crate::error::DbError;
 use crate::object::namespace_of;
 use crate::write::{Put, PutError, WriteTx};
-use crate::Store;
 
 /// Everything that is taken over.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,6 +42,8 @@ pub struct AdoptedGateway {
     pub leases: Leases,
     /// The verifiers of its tokens.
     pub tokens: TokensFile,
+    /// The image ids that its references were resolved to, as [`Store::put_pins`] takes them.
+    pub pins: Value,
 }
 
 /// What tokens are called whose labels went with the lost database.
@@ -75,10 +77,11 @@ impl Store {
         let host = self.register_host(host).await?.id;
         let mut write = self.begin_write().await?;
         write.exclude_others().await?;
-        let declared = sqlx::query_scalar!(r#"SELECT count(*) AS "count!" FROM objects WHERE kind = 'Gateway'"#)
-            .fetch_one(write.connection())
-            .await
-            .map_err(DbError::from)?;
+        let declared =
+            sqlx::query_scalar!(r#"SELECT count(*) AS "count!" FROM objects WHERE kind = 'Gateway'"#)
+                .fetch_one(write.connection())
+                .await
+                .map_err(DbError::from)?;
         if declared > 0 {
             return Err(AdoptError::NotEmpty(declared));
         }
@@ -116,7 +119,7 @@ impl Store {
 
 impl WriteTx {
     async fn adopt_gateway(&mut self, gateway: &AdoptedGateway, host: Uuid) -> Result<(), sqlx::Error> {
-        let AdoptedGateway { object, epoch, leases, tokens } = gateway;
+        let AdoptedGateway { object, epoch, leases, tokens, pins } = gateway;
         let meta = &object.metadata;
         sqlx::query!(
             "INSERT INTO objects (uid, kind, namespace, name, generation, spec, labels, annotations, managed_by,
@@ -144,6 +147,9 @@ impl WriteTx {
         )
         .execute(self.connection())
         .await?;
+        sqlx::query!("INSERT INTO observations (gateway_uid, pins) VALUES ($1, $2)", meta.uid, pins)
+            .execute(self.connection())
+            .await?;
         for (slot, value) in leases {
             sqlx::query!(
                 "INSERT INTO leases (host_id, kind, value, gateway_uid, holder) VALUES ($1, $2, $3, $4, $5)",

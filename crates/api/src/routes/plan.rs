@@ -1,14 +1,13 @@
 //! What the controller would do: the same planner on what is declared and what was last seen, without the host.
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-use bowline_core::desired::{Declared, Desired, Pins, Settings, Wanted, desire};
+use bowline_core::desired::{Declared, Desired, Pins, Settings, Wanted};
 use bowline_core::gateway_file::TokenVerifier;
 use bowline_core::lease::{LeaseKind, Leases, Ranges};
 use bowline_core::object::{GatewayKey, Stored};
-use bowline_core::observed::{ImageFacts, ImageState, Observed};
-use bowline_core::plan::{Holds, plan};
+use bowline_core::observed::{ImageState, Observed};
+use bowline_core::preview;
 use bowline_core::resource::ClusterCatalogSpec;
 use bowline_store::GatewayRecord;
 use chrono::Utc;
@@ -76,13 +75,13 @@ async fn plan_one(
             declared.catalogs.insert(name.clone(), spec.clone());
         }
     }
-    let mut notes = Vec::new();
     assume_leases(context, &mut declared, given).await?;
-    let mut observed = known.observed;
-    assume_images(&declared, settings, &mut observed, &mut notes);
-
-    let desired = desire(&declared, &observed, settings);
-    let plan = plan(Some(&desired), &observed, &Holds::new(), Utc::now());
+    let preview::Preview { desired, plan, assumed_images } =
+        preview::preview(&declared, known.observed, settings, Utc::now());
+    let mut notes: Vec<_> = assumed_images
+        .iter()
+        .map(|image| format!("assumes that the image {image} is on the host; it is pulled if it is not"))
+        .collect();
     notes.extend(troubles(&desired));
     Ok(GatewayPlan {
         key: declared.metadata.key,
@@ -173,20 +172,6 @@ async fn assume_leases(context: &Context, declared: &mut Declared, given: &mut G
         }
     }
     Ok(())
-}
-
-/// Takes the images that nobody has looked for as present: the API does not reach the host, and says so.
-fn assume_images(declared: &Declared, settings: &Settings, observed: &mut Observed, notes: &mut Vec<String>) {
-    for image in declared.images(settings) {
-        let Entry::Vacant(unknown) = observed.images.entry(image) else { continue };
-        let image = unknown.key().clone();
-        notes.push(format!("assumes that the image {image} is on the host; it is pulled if it is not"));
-        unknown.insert(ImageState::Present(ImageFacts {
-            id: image,
-            entrypoint: vec!["/entrypoint-of-the-image".to_owned()],
-            ..ImageFacts::default()
-        }));
-    }
 }
 
 /// What keeps parts of the gateway from being made.

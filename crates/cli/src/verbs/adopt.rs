@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bowline_core::desired::Recovery;
 use bowline_core::gateway_file::TokensFile;
-use bowline_core::lease::{Holder, LeaseKind, LeaseSlot, Leases};
+use bowline_core::lease::{Holder, LeaseKind, LeaseSlot, Leases, Subnet};
 use bowline_core::object::{GatewayKey, ObjectKey};
 use bowline_core::resource::ClusterCatalogSpec;
 use bowline_host::Found;
@@ -49,13 +49,20 @@ pub(crate) async fn run(args: AdoptArgs, ui: &mut Ui) -> Result<(), Failure> {
         ));
     }
     for gateway in gateways {
-        let leases: Vec<_> =
-            gateway.leases.iter().map(|(slot, value)| format!("{} {value}", slot.kind)).collect();
+        let leases: Vec<_> = gateway.leases.iter().map(|(slot, value)| lease(slot, *value)).collect();
         let key = &gateway.object.metadata.key;
         let tokens = gateway.tokens.tokens.len();
         ui.line(format_args!("{key} adopted ({}, {tokens} tokens)", leases.join(", ")))?;
     }
     Ok(())
+}
+
+/// One lease as people read it.
+fn lease(slot: &LeaseSlot, value: i64) -> String {
+    match Subnet::from_lease(value).filter(|_| slot.kind == LeaseKind::Subnet) {
+        Some(subnet) => format!("subnet {subnet}"),
+        None => format!("{} {value}", slot.kind),
+    }
 }
 
 async fn adopt(store: &Store, adoption: &Adoption) -> Result<(), Failure> {
@@ -149,7 +156,7 @@ fn gateway(
     key: &GatewayKey,
     catalogs: &mut BTreeMap<String, ClusterCatalogSpec>,
 ) -> Result<AdoptedGateway, Failure> {
-    let Recovery { object, catalogs: used, leases, epoch } = recovery;
+    let Recovery { object, catalogs: used, leases, epoch, pins } = recovery;
     for (name, spec) in used {
         let catalog = catalogs.entry(name).or_default();
         for (server, entry) in spec.registry {
@@ -165,7 +172,9 @@ fn gateway(
         })?;
         slots.insert(slot, value);
     }
-    Ok(AdoptedGateway { object, epoch, leases: slots, tokens })
+    let pins = serde_json::to_value(&pins)
+        .map_err(|error| Failure::ours("the image ids cannot be written").because(&error))?;
+    Ok(AdoptedGateway { object, epoch, leases: slots, tokens, pins })
 }
 
 /// Reads `port/gateway` or `uid/server/time`.

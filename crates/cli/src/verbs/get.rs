@@ -1,10 +1,12 @@
 //! `get`: shows objects, and with `-w` their changes.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
-use bowline_api::wire::{Object, ObjectList};
+use bowline_api::wire::{DeletedObject, Object, ObjectList};
 use bowline_core::object::ObjectKey;
 use chrono::Utc;
+use uuid::Uuid;
 
 use super::follow::{News, Scope, follow};
 use crate::args::{Format, GetArgs};
@@ -85,26 +87,66 @@ async fn watch(
     };
     let mut widths = Vec::new();
     let mut begun = false;
+    let mut shown = Shown::default();
     follow(client, &scope, None, |world, news| {
-        let shown: Vec<Object> = match news {
-            News::UpToDate if !begun => {
-                begun = true;
-                let all = world.objects.values().filter(|object| wants(object)).cloned().collect();
-                ui.out(rows(targets, &all, format, &mut widths, true)?)?;
+        let changed: Vec<Object> = match news {
+            // After a connection that was made again this is where what changed meanwhile is told.
+            News::UpToDate => {
+                let wanted = || world.objects.values().filter(|object| wants(object));
+                for key in shown.retain(&wanted().map(Object::key).collect()) {
+                    announce_deleted(&key, format, ui);
+                }
+                wanted().filter(|object| shown.is_news(object)).cloned().collect()
+            }
+            News::Object(object) if begun && world.is_complete && wants(&object) => {
+                shown.is_news(&object);
+                vec![*object]
+            }
+            News::Gone(deleted) => {
+                if world.is_complete && shown.forget(&deleted) {
+                    announce_deleted(&deleted.key, format, ui);
+                }
                 return Ok(ControlFlow::Continue(()));
             }
-            News::Object(object) if begun && world.is_complete && wants(&object) => vec![*object],
-            News::Gone(deleted) if begun && matches!(format, Format::Table | Format::Wide) => {
-                ui.say(format_args!("{} deleted", deleted.key));
-                return Ok(ControlFlow::Continue(()));
-            }
-            News::UpToDate | News::Object(_) | News::Gone(_) => return Ok(ControlFlow::Continue(())),
+            News::Object(_) => return Ok(ControlFlow::Continue(())),
         };
-        ui.out(rows(targets, &shown, format, &mut widths, false)?)?;
+        if !begun || !changed.is_empty() {
+            ui.out(rows(targets, &changed, format, &mut widths, !begun)?)?;
+            begun = true;
+        }
         Ok(ControlFlow::Continue(()))
     })
     .await?;
     Ok(())
+}
+
+fn announce_deleted(key: &ObjectKey, format: Format, ui: &mut Ui) {
+    if matches!(format, Format::Table | Format::Wide) {
+        ui.say(format_args!("{key} deleted"));
+    }
+}
+
+/// What was printed last of each object.
+#[derive(Debug, Default)]
+struct Shown(BTreeMap<ObjectKey, (Uuid, i64)>);
+
+impl Shown {
+    /// Notes that an object is printed; `false` when just this was printed last.
+    fn is_news(&mut self, object: &Object) -> bool {
+        let now = (object.metadata.uid, object.metadata.resource_version);
+        self.0.insert(object.key(), now) != Some(now)
+    }
+
+    /// Forgets an object that went; `false` when it was never printed, or another one has its name.
+    fn forget(&mut self, deleted: &DeletedObject) -> bool {
+        let known = self.0.get(&deleted.key).is_some_and(|(uid, _)| *uid == deleted.uid);
+        known && self.0.remove(&deleted.key).is_some()
+    }
+
+    /// Forgets all but these, and returns the others.
+    fn retain(&mut self, there: &BTreeSet<ObjectKey>) -> Vec<ObjectKey> {
+        self.0.extract_if(.., |key, _| !there.contains(key)).map(|(key, _)| key).collect()
+    }
 }
 
 /// Objects under a head that was printed before, or with it.

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::servers::Announced;
-use super::{DesiredFile, Rendering};
+use super::{DesiredFile, Pins, Rendering};
 use crate::container::spec_hash;
 use crate::gateway_file::{GATEWAY_FILE, GatewayFile, GatewayServer, TOKENS_FILE, TokensFile};
 use crate::lease::Leases;
@@ -41,6 +41,8 @@ pub struct Recovery {
     pub leases: BTreeMap<String, i64>,
     /// Epoch of its placement.
     pub epoch: i64,
+    /// The image ids that its containers were made from: a tag that moved since must not recreate them.
+    pub pins: Pins,
 }
 
 /// The name of a server's directory.
@@ -93,7 +95,7 @@ impl Rendering<'_> {
     }
 
     /// `recovery.json`.
-    pub(super) fn recovery_file(&self) -> DesiredFile {
+    pub(super) fn recovery_file(&self, pins: &Pins) -> DesiredFile {
         let entries = self.declared.entries();
         let mut catalogs: BTreeMap<String, ClusterCatalogSpec> =
             self.declared.catalogs.keys().map(|name| (name.clone(), ClusterCatalogSpec::default())).collect();
@@ -114,6 +116,7 @@ impl Rendering<'_> {
             catalogs,
             leases: lease_texts(&self.declared.leases),
             epoch: self.declared.epoch,
+            pins: pins.clone(),
         };
         self.file(RECOVERY_FILE.to_owned(), 0o400, &file)
     }

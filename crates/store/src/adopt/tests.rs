@@ -8,7 +8,11 @@ use super::*;
 use crate::testing::with_store;
 
 fn gateway(namespace: &str, port: i64) -> AdoptedGateway {
-    let token = TokenVerifier { id: format!("t-{namespace}"), sha256: hex::encode([port as u8; 32]), expires_at: None };
+    let token = TokenVerifier {
+        id: format!("t-{namespace}"),
+        sha256: hex::encode([port as u8; 32]),
+        expires_at: None,
+    };
     AdoptedGateway {
         object: Stored {
             metadata: StoredMeta {
@@ -25,6 +29,7 @@ fn gateway(namespace: &str, port: i64) -> AdoptedGateway {
             spec: json!({ "catalogs": ["base"] }),
             status: None,
         },
+        pins: json!({ "generation": 7, "images": {} }),
         epoch: 3,
         leases: Leases::from([(LeaseSlot::new(LeaseKind::Port, Holder::Gateway), port)]),
         tokens: TokensFile { revision: 9, tokens: vec![token] },
@@ -79,7 +84,8 @@ fn a_database_that_declares_gateways_adopts_nothing() {
 #[test]
 fn two_gateways_on_one_port_are_a_contradiction_and_nothing_is_written() {
     with_store(|fixture| async move {
-        let refused = fixture.store.adopt(&adoption(vec![gateway("u1", 20_000), gateway("u2", 20_000)])).await;
+        let refused =
+            fixture.store.adopt(&adoption(vec![gateway("u1", 20_000), gateway("u2", 20_000)])).await;
         assert!(matches!(refused, Err(AdoptError::Contradiction(_))), "{refused:?}");
         assert_eq!(fixture.store.desired_keys().await.unwrap(), []);
     });
