@@ -55,13 +55,14 @@ impl Registry {
         format!("127.0.0.1:{}/{repository}:1", self.port)
     }
 
-    /// Puts the light server here under this name, and leaves no trace of that on the engine.
+    /// Puts the light server here under this name. The engine never has it under the reference itself: it is
+    /// pushed by another name of the same registry.
     fn push_light(&self, repository: &str) -> String {
-        let reference = self.reference(repository);
-        docker(["tag", LIGHT, &reference]).ok();
-        docker(["push", "--quiet", &reference]).ok();
-        docker(["image", "rm", &reference]).ok();
-        reference
+        let alias = format!("localhost:{}/{repository}:1", self.port);
+        docker(["tag", LIGHT, &alias]).ok();
+        docker(["push", "--quiet", &alias]).ok();
+        docker(["image", "rm", &alias]).ok();
+        self.reference(repository)
     }
 }
 

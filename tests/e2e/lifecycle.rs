@@ -182,7 +182,8 @@ fn a_suspended_gateway_stops_keeps_its_port_and_comes_back() {
     assert_eq!(stopped.values().map(|seen| seen["Id"].clone()).collect::<Vec<_>>(), ids);
     assert!(stopped.values().all(|seen| seen["HostConfig"]["RestartPolicy"]["Name"] == "no"));
     assert_eq!(port(&bowline.object("gateway", "u1", "default")), before);
-    call(&bowline, "u1", "echo", "{}").fails_with(1);
+    let said = call(&bowline, "u1", "echo", "{}").fails_with(1);
+    assert!(said.contains("gateway/u1/default is suspended"), "{said}");
 
     bowline.apply(&awake);
     all_ready(&bowline, &["u1"]);

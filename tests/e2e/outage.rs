@@ -81,6 +81,11 @@ fn gateways_answer_while_serve_is_away_and_its_restart_disturbs_nobody() {
     two_users(&bowline);
     let client = Client::start(&bowline, "u1");
     let before = [starts(&bowline, "u1"), starts(&bowline, "u2")];
+    // With the time of each condition's last change: a status that wavers leaves its trace there.
+    let conditions = |bowline: &Bowline| {
+        ["u1", "u2"].map(|user| bowline.object("gateway", user, "default")["status"]["conditions"].clone())
+    };
+    let reported = conditions(&bowline);
 
     bowline.kill_9();
     let away = Instant::now();
@@ -103,6 +108,7 @@ fn gateways_answer_while_serve_is_away_and_its_restart_disturbs_nobody() {
     all_ready(&bowline, &["u1", "u2"]);
     assert_eq!([starts(&bowline, "u1"), starts(&bowline, "u2")], before);
     call(&bowline, "u2", "echo", "{}").ok();
+    assert_eq!(conditions(&bowline), reported, "a restart of ours is no news of a gateway");
     figures::note(
         "outage",
         &format!(

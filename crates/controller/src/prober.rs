@@ -136,6 +136,11 @@ impl Prober {
         self.lock().remove(&uid);
     }
 
+    /// Whether the gateway is watched, answered or not.
+    pub(crate) fn knows(&self, uid: Uuid) -> bool {
+        self.lock().contains_key(&uid)
+    }
+
     /// The last answer.
     pub(crate) fn last(&self, uid: Uuid) -> Option<Probe> {
         self.lock().get(&uid).and_then(|known| known.last.clone())

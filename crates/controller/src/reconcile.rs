@@ -10,7 +10,7 @@ use bowline_core::gateway_file::TokenVerifier;
 use bowline_core::labels::Role;
 use bowline_core::lease::{Holder, LeaseKind, LeaseSlot};
 use bowline_core::object::{EventType, GatewayKey, Stored};
-use bowline_core::observed::{ContainerState, Observed};
+use bowline_core::observed::{ContainerState, Observed, Probe};
 use bowline_core::plan::{Plan, Planned, Unit, plan};
 use bowline_core::report::{self, Facts};
 use bowline_core::resource::{ClusterCatalogSpec, GatewaySpec};
@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 use crate::leases::{Lessor, RESERVATION};
 use crate::memory::Memory;
-use crate::prober::{Prober, Target};
+use crate::prober::{ProbeAnswer, Prober, Target};
 use crate::world::{World, WorldError};
 
 /// How soon a run looks again after it changed the world: events may be lost, and what was made is not yet seen.
@@ -117,7 +117,7 @@ impl<W: World> Reconciler<W> {
         self.lessor().provide(&mut declared, Utc::now()).await?;
 
         let mut observed = self.world.observe(key, &declared.images(&self.settings)).await?;
-        observed.probe = self.probe(&observed, uid);
+        observed.probe = self.probe(&observed, &declared, previous.as_ref()).await;
         let desired = desire(&declared, &observed, &self.settings);
         let (holds, _) = self.memory.recall(key, uid, generation);
         let plan = plan(Some(&desired), &observed, &holds, Utc::now());
@@ -234,24 +234,38 @@ impl<W: World> Reconciler<W> {
     }
 
     /// The prober's last answer, if there is a running gateway that can have given it.
-    fn probe(&self, observed: &Observed, uid: Uuid) -> Option<bowline_core::observed::Probe> {
+    ///
+    /// A controller that has just started has none; of a gateway that was reported available it asks for one at
+    /// once, so that its own restart is no news to anybody.
+    async fn probe(
+        &self,
+        observed: &Observed,
+        declared: &Declared,
+        previous: Option<&GatewayStatus>,
+    ) -> Option<Probe> {
+        let uid = declared.metadata.uid;
         let runs = observed.containers.iter().any(|container| {
             container.identity.uid == uid
                 && container.identity.role == Role::Gateway
                 && container.state == ContainerState::Running
         });
-        if runs {
-            self.prober.last(uid)
-        } else {
+        if !runs {
             self.prober.reset(uid);
-            None
+            return None;
+        }
+        let was_available = previous.is_some_and(|status| status.is_true(ConditionType::Available, 0));
+        match port(declared) {
+            Some(port) if was_available && !self.prober.knows(uid) => {
+                let ProbeAnswer { healthy, state } = self.world.probe(uid, port).await;
+                Some(Probe { healthy, misses: u32::from(!healthy), state })
+            }
+            _ => self.prober.last(uid),
         }
     }
 
     /// Tells the prober what this gateway should answer.
     fn watch(&self, key: &GatewayKey, declared: &Declared, desired: &Desired) {
-        let port = declared.leases.get(&LeaseSlot::new(LeaseKind::Port, Holder::Gateway));
-        match port.and_then(|port| u16::try_from(*port).ok()) {
+        match port(declared) {
             Some(port) if !desired.suspended && matches!(desired.gateway, Wanted::Container(_)) => {
                 let target = Target {
                     key: key.clone(),
@@ -260,6 +274,8 @@ impl<W: World> Reconciler<W> {
                     tokens_revision: desired.tokens_revision,
                 };
                 self.prober.watch(desired.uid, target);
+                // Whatever asked for this run may have changed what the gateway tells.
+                self.prober.hurry(desired.uid);
             }
             _ => self.prober.forget(desired.uid),
         }
@@ -289,7 +305,6 @@ impl<W: World> Reconciler<W> {
                 (Unit::Gateway, Step::StartContainer { .. } | Step::RemoveContainer { .. }) => {
                     self.prober.reset(uid);
                 }
-                (Unit::Gateway, _) => self.prober.hurry(uid),
                 (Unit::Server(server), Step::StartContainer { .. }) => self.prober.restarted(uid, server),
                 _ => {}
             }
@@ -434,6 +449,12 @@ fn declare(record: GatewayRecord, placement: &Placement) -> Result<Declared, Rec
         tokens_revision,
         pins,
     })
+}
+
+/// The leased port.
+fn port(declared: &Declared) -> Option<u16> {
+    let slot = LeaseSlot::new(LeaseKind::Port, Holder::Gateway);
+    declared.leases.get(&slot).and_then(|port| u16::try_from(*port).ok())
 }
 
 /// The status reported last; one that cannot be read any more counts as none.

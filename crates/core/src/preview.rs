@@ -23,7 +23,12 @@ pub struct Preview {
 }
 
 /// Plans a declaration against the last observation; an empty one where there was none.
-pub fn preview(declared: &Declared, mut observed: Observed, settings: &Settings, now: DateTime<Utc>) -> Preview {
+pub fn preview(
+    declared: &Declared,
+    mut observed: Observed,
+    settings: &Settings,
+    now: DateTime<Utc>,
+) -> Preview {
     let mut assumed_images = Vec::new();
     for image in declared.images(settings) {
         if let Entry::Vacant(unknown) = observed.images.entry(image) {

@@ -99,8 +99,7 @@ fn render(example: &Path) -> String {
             let value = settings().ranges.next_free(slot.kind, &taken, &none, &none, None).unwrap();
             declared.leases.insert(slot, value);
         }
-        let plan =
-            preview(&declared, Observed::default(), &settings(), DateTime::<Utc>::UNIX_EPOCH).plan;
+        let plan = preview(&declared, Observed::default(), &settings(), DateTime::<Utc>::UNIX_EPOCH).plan;
         floor::check(&plan, &declared.key(), &settings()).unwrap();
         writeln!(text, "gateway/{}", declared.key()).unwrap();
         for planned in &plan.steps {

@@ -97,6 +97,10 @@ pub(crate) async fn loaded(
         if object.metadata.deletion_timestamp.is_some() {
             return Err(Failure::user(format!("{key} is being deleted")));
         }
+        // It answers nobody until somebody declares otherwise: there is nothing to wait for.
+        if object.spec["suspend"] == true {
+            return Err(Failure::user(format!("{key} is suspended")).hint("apply it with `suspend: false`"));
+        }
         let status = status_of(object);
         let available = status.condition(ConditionType::Available);
         let answers = available.is_some_and(|condition| condition.status == ConditionStatus::True);

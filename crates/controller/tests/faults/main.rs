@@ -23,7 +23,7 @@ use bench::{Act, Bench, Portrait, with_store};
 use world::{Fault, Moment, Strike};
 
 /// Lives that are played side by side: they wait for holds and for Postgres most of the time.
-const SIDE_BY_SIDE: usize = 12;
+const SIDE_BY_SIDE: usize = 40;
 
 const CLASSES: [FailureClass; 7] = [
     FailureClass::Unavailable,
