@@ -53,7 +53,7 @@ start_serve() {
             say "bowline serve runs already"
             return
         fi
-        say "restarting bowline serve, because it was built anew (the gateways go on)"
+        say "restarting bowline serve, because it was built anew (containers go on, except those of a new image or bridge)"
         stop_ours "$state/serve.pid" TERM 60
     else
         say "starting bowline serve (log: .quickstart/serve.log)"
@@ -131,6 +131,19 @@ delete_gateways() {
     if [ -n "$gateways" ]; then "$bowline" delete $gateways --timeout 2m; fi
 }
 
+# The private Postgres outlives a `serve` that was killed. The number in its pid file may be anybody's by now: only
+# a process that works in this very data folder is the one.
+stop_left_database() {
+    local data=$state/state/postgres/data pid
+    pid=$(head -n 1 "$data/postmaster.pid" 2>/dev/null) || return 0
+    [[ $pid =~ ^[1-9][0-9]*$ ]] && [ "/proc/$pid/cwd" -ef "$data" ] || return 0
+    [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = postgres ] || return 0
+    say "stopping the database that was left behind"
+    process_stamp "$pid" >"$state/postgres.pid"
+    # Without waiting for its clients: there are none that matter any more.
+    stop_ours "$state/postgres.pid" INT 60
+}
+
 down() {
     local stop_engine_too=$1
     if is_ours "$state/serve.pid"; then
@@ -140,6 +153,7 @@ down() {
     fi
     # What a `serve` that died could not remove.
     if [ -x "$bowline" ] && engine_answers; then "$bowline" teardown --instance "$instance" --yes; fi
+    stop_left_database
     rm -rf "$runtime" "$state/state" "$state/env" "$state/serve.sum"
     if [ "$stop_engine_too" = yes ]; then
         stop_engine "$state"

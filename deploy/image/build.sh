@@ -32,8 +32,15 @@ present=$(docker image inspect --format "{{index .Config.Labels \"$label\"}}" "$
 if [ "$present" = "$digest" ]; then
     echo "image $tag is up to date"
 else
-    # The classic builder: Engine 20.10 has no other without a plugin.
-    DOCKER_BUILDKIT=0 docker build --quiet --label "$label=$digest" --tag "$tag" "$context" >/dev/null
+    # The classic builder: Engine 20.10 has no other without a plugin. Newer clients say at each build that it is
+    # deprecated, so what it prints is for the case that it fails.
+    log=$(mktemp)
+    trap 'rm -rf "$context" "$log"' EXIT
+    DOCKER_BUILDKIT=0 docker build --quiet --label "$label=$digest" --tag "$tag" "$context" >"$log" 2>&1 || {
+        code=$?
+        cat "$log" >&2
+        exit "$code"
+    }
     echo "image $tag built"
 fi
 echo "gateway: $(stat -c %s "$context/gateway") bytes, bridge: $(stat -c %s "$context/bridge") bytes," \

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bowline_api::{Api, Preview};
+use bowline_controller::RunError;
 use bowline_core::desired;
 use bowline_core::labels::Owner;
 use bowline_host::Host;
@@ -34,7 +35,7 @@ use settings::Settings;
 
 /// The controller's socket below the runtime directory.
 const CONTROLLER_SOCKET: &str = "controller/controller.sock";
-/// Between two attempts to take this host's lock again.
+/// Between two attempts to take this host's lock again, or to begin with the database.
 const REST: Duration = Duration::from_secs(1);
 
 /// Runs until a signal ends it or something fails.
@@ -101,6 +102,8 @@ async fn serve(settings: &Settings, store: &Store, stop: &CancellationToken) -> 
 /// Runs the controller while this host's lock is held. It is lost with its session when Postgres goes away, and
 /// somebody else may hold it by then: nothing is changed until it is ours again. The gateways do not notice, and
 /// the API goes on and says itself that the database is away.
+///
+/// A database that goes away again before the controller has begun is the same loss, only noticed by another query.
 async fn work(
     settings: &Settings,
     store: &Store,
@@ -122,14 +125,26 @@ async fn work(
             ended = working.as_mut() => Some(ended),
             () = lock.lost() => None,
         };
-        if let Some(ended) = ended {
-            lock.release().await;
-            return ended.map_err(|error| Failure::ours("the controller ended").because(&error));
-        }
-        tracing::error!("lock of this host lost; nothing is changed until it is held again");
-        pause.cancel();
-        if let Err(error) = working.await {
-            tracing::error!(%error, "the controller ended badly");
+        match ended {
+            Some(Err(RunError::Register(error))) if error.is_unavailable() => {
+                tracing::error!(%error, "the database went away; nothing is changed until it is back");
+                // Its session may have outlived the failure, and would stand in the way of the next.
+                lock.release().await;
+                if stop.run_until_cancelled(tokio::time::sleep(REST)).await.is_none() {
+                    return Ok(());
+                }
+            }
+            Some(ended) => {
+                lock.release().await;
+                return ended.map_err(|error| Failure::ours("the controller ended").because(&error));
+            }
+            None => {
+                tracing::error!("lock of this host lost; nothing is changed until it is held again");
+                pause.cancel();
+                if let Err(error) = working.await {
+                    tracing::error!(%error, "the controller ended badly");
+                }
+            }
         }
         lock = loop {
             match acquire(settings, store, stop).await {

@@ -18,6 +18,13 @@ impl Ui {
         Ui { out: Box::new(io::stdout()), err: Box::new(io::stderr()) }
     }
 
+    /// Streams of which a test reads the standard output.
+    #[cfg(test)]
+    pub(crate) fn captured() -> (Self, Captured) {
+        let captured = Captured::default();
+        (Ui { out: Box::new(captured.clone()), err: Box::new(io::sink()) }, captured)
+    }
+
     /// Writes `text` to standard output as it is.
     pub(crate) fn out(&mut self, text: impl Display) -> Result<(), Failure> {
         write!(self.out, "{text}").and_then(|()| self.out.flush()).map_err(|error| closed(&error))
@@ -68,4 +75,28 @@ fn closed(error: &io::Error) -> Failure {
         return Failure::said();
     }
     Failure::ours("cannot write to standard output").because(error)
+}
+
+/// What a verb has written in a test.
+#[cfg(test)]
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Captured(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+#[cfg(test)]
+impl Captured {
+    /// Everything so far.
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+#[cfg(test)]
+impl Write for Captured {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }

@@ -17,3 +17,6 @@ pub(crate) mod token;
 pub(crate) mod tools;
 pub(crate) mod version;
 pub(crate) mod wait;
+
+#[cfg(test)]
+mod testing;

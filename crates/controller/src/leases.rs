@@ -42,8 +42,25 @@ impl<W: World> Lessor<'_, W> {
         if let (Some(fixed), Some(held)) = (fixed_port, declared.leases.get(&port_slot))
             && fixed != *held
         {
-            self.store.release_leases(declared.metadata.uid, std::slice::from_ref(&port_slot)).await?;
-            declared.leases.remove(&port_slot);
+            // The old port goes only when the new one can be had: until then the gateway stays where it is.
+            let taken = self.store.taken(self.host, LeaseKind::Port).await?;
+            let problem = if taken.contains(&fixed) {
+                Some(leased_elsewhere(fixed))
+            } else if self.world.is_free(LeaseKind::Port, fixed).await? {
+                None
+            } else {
+                Some(used_by_host(fixed))
+            };
+            match problem {
+                Some(problem) => {
+                    declared.lease_problems.insert(port_slot.clone(), problem);
+                }
+                None => {
+                    let slots = std::slice::from_ref(&port_slot);
+                    self.store.release_leases(declared.metadata.uid, slots).await?;
+                    declared.leases.remove(&port_slot);
+                }
+            }
         }
         for slot in declared.lease_needs() {
             if declared.leases.contains_key(&slot) {
@@ -80,12 +97,10 @@ impl<W: World> Lessor<'_, W> {
             let taken = self.store.taken(self.host, kind).await?;
             let candidate = match fixed {
                 Some(value) if taken.contains(&value) => {
-                    return Ok(Err(format!(
-                        "port {value} is leased to another gateway; name another or none"
-                    )));
+                    return Ok(Err(leased_elsewhere(value)));
                 }
                 Some(value) if skipped.contains(&value) => {
-                    return Ok(Err(format!("port {value} is in use on the host; name another or none")));
+                    return Ok(Err(used_by_host(value)));
                 }
                 Some(value) => Some(value),
                 None => self.ranges.next_free(kind, &taken, &skipped, &reserved, preferred),
@@ -163,6 +178,14 @@ impl<W: World> Lessor<'_, W> {
         }
         Ok(())
     }
+}
+
+fn leased_elsewhere(port: i64) -> String {
+    format!("port {port} is leased to another gateway; name another or none")
+}
+
+fn used_by_host(port: i64) -> String {
+    format!("port {port} is in use on the host; name another or none")
 }
 
 /// Whether a container that may use the lease is still there.

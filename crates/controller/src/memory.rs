@@ -1,7 +1,7 @@
 //! What the controller remembers of a gateway between runs: failures and their holds. Hints, not progress: a
 //! controller that forgets them only tries sooner.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,7 +11,6 @@ use bowline_core::plan::{Holds, Unit};
 use bowline_core::report::Failures;
 use bowline_core::step::{FailureClass, StepFailure};
 use chrono::{DateTime, Utc};
-use uuid::Uuid;
 
 /// First hold after a failed step.
 const FIRST_HOLD: Duration = Duration::from_secs(1);
@@ -22,11 +21,10 @@ const LONGEST_HOLD: Duration = Duration::from_secs(300);
 /// How long a number that the host was found to use is not proposed again.
 const QUARANTINE: Duration = Duration::from_secs(600);
 
-/// Failures of one generation of one gateway, by unit.
+/// Failures of one revision of one gateway, by unit.
 #[derive(Debug, Default)]
 struct Failing {
-    uid: Uuid,
-    generation: i64,
+    revision: String,
     units: BTreeMap<Unit, Failure>,
 }
 
@@ -41,16 +39,18 @@ struct Failure {
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     failing: Mutex<HashMap<GatewayKey, Failing>>,
+    /// Gateways whose last run found the Engine away.
+    away: Mutex<HashSet<GatewayKey>>,
     quarantine: Mutex<HashMap<(LeaseKind, i64), DateTime<Utc>>>,
 }
 
 impl Memory {
-    /// The holds and failure texts of a generation; an edit clears what an older one left (Q14).
-    pub(crate) fn recall(&self, key: &GatewayKey, uid: Uuid, generation: i64) -> (Holds, Failures) {
+    /// The holds and failure texts of a revision; an edit clears what an older one left (Q14).
+    pub(crate) fn recall(&self, key: &GatewayKey, revision: &str) -> (Holds, Failures) {
         let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
         match failing.get(key) {
             None => (Holds::new(), Failures::new()),
-            Some(entry) if entry.uid != uid || entry.generation != generation => {
+            Some(entry) if entry.revision != revision => {
                 failing.remove(key);
                 (Holds::new(), Failures::new())
             }
@@ -65,16 +65,15 @@ impl Memory {
     pub(crate) fn failed(
         &self,
         key: &GatewayKey,
-        uid: Uuid,
-        generation: i64,
+        revision: &str,
         unit: Unit,
         failure: &StepFailure,
         now: DateTime<Utc>,
     ) {
         let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = failing.entry(key.clone()).or_default();
-        if entry.uid != uid || entry.generation != generation {
-            *entry = Failing { uid, generation, units: BTreeMap::new() };
+        if entry.revision != revision {
+            *entry = Failing { revision: revision.to_owned(), units: BTreeMap::new() };
         }
         let count = entry.units.get(&unit).map_or(0, |failure| failure.count).saturating_add(1);
         let first = match failure.class {
@@ -100,6 +99,16 @@ impl Memory {
                 failing.remove(key);
             }
         }
+    }
+
+    /// Notes that the Engine was away for a run; whether it was for the run before, too.
+    pub(crate) fn away(&self, key: &GatewayKey) -> bool {
+        !self.away.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone())
+    }
+
+    /// Notes that a run found the Engine.
+    pub(crate) fn back(&self, key: &GatewayKey) {
+        self.away.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
 
     /// Forgets a gateway that is gone.
@@ -132,29 +141,29 @@ mod tests {
     #[test]
     fn holds_grow_with_each_failure_and_an_edit_clears_them() {
         let memory = Memory::default();
-        let (key, uid, now) = (GatewayKey::new("u1", "default"), Uuid::from_u128(1), Utc::now());
+        let (key, now) = (GatewayKey::new("u1", "default"), Utc::now());
         let hold = || {
-            memory.failed(&key, uid, 1, Unit::Gateway, &failure(FailureClass::Failed), now);
-            let (holds, _) = memory.recall(&key, uid, 1);
+            memory.failed(&key, "first", Unit::Gateway, &failure(FailureClass::Failed), now);
+            let (holds, _) = memory.recall(&key, "first");
             (holds[&Unit::Gateway] - now).to_std().unwrap().as_secs_f64()
         };
         for full in [1.0, 2.0, 4.0, 8.0] {
             let held = hold();
             assert!((full / 2.0..=full).contains(&held), "{held} is not within half of {full}");
         }
-        assert_eq!(memory.recall(&key, uid, 2), (Holds::new(), Failures::new()));
+        assert_eq!(memory.recall(&key, "second"), (Holds::new(), Failures::new()));
     }
 
     #[test]
     fn a_refused_specification_is_held_longest_and_a_success_forgets() {
         let memory = Memory::default();
-        let (key, uid, now) = (GatewayKey::new("u1", "default"), Uuid::from_u128(1), Utc::now());
-        memory.failed(&key, uid, 1, Unit::Gateway, &failure(FailureClass::Refused), now);
-        let (holds, failures) = memory.recall(&key, uid, 1);
+        let (key, now) = (GatewayKey::new("u1", "default"), Utc::now());
+        memory.failed(&key, "first", Unit::Gateway, &failure(FailureClass::Refused), now);
+        let (holds, failures) = memory.recall(&key, "first");
         assert!(holds[&Unit::Gateway] - now >= chrono::Duration::seconds(150));
         assert_eq!(failures[&Unit::Gateway], "no");
         memory.succeeded(&key, &Unit::Gateway);
-        assert_eq!(memory.recall(&key, uid, 1), (Holds::new(), Failures::new()));
+        assert_eq!(memory.recall(&key, "first"), (Holds::new(), Failures::new()));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! time, a request over a socket a fraction of one. The last answer is kept in memory; a run takes it from here.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -66,6 +67,8 @@ struct Watched {
 pub struct Prober {
     watched: Mutex<HashMap<Uuid, Watched>>,
     changed: Notify,
+    /// Source of rounds: never the same twice, also for a gateway that was forgotten and is watched again.
+    rounds: AtomicU64,
 }
 
 impl Prober {
@@ -84,7 +87,14 @@ impl Prober {
                 let eager_until = now + EAGER_FOR;
                 watched.insert(
                     uid,
-                    Watched { target, last: None, next: now, eager_until, round: 0, probing: false },
+                    Watched {
+                        target,
+                        last: None,
+                        next: now,
+                        eager_until,
+                        round: self.round(),
+                        probing: false,
+                    },
                 );
             }
         }
@@ -97,7 +107,7 @@ impl Prober {
         let now = Instant::now();
         if let Some(known) = self.lock().get_mut(&uid) {
             known.last = None;
-            known.round += 1;
+            known.round = self.round();
             known.next = now;
             known.eager_until = now + EAGER_FOR;
         }
@@ -114,7 +124,7 @@ impl Prober {
             if let Some(told) = told {
                 told.phase = ServerPhase::Starting;
             }
-            known.round += 1;
+            known.round = self.round();
             known.next = now;
             known.eager_until = now + EAGER_FOR;
         }
@@ -223,6 +233,10 @@ impl Prober {
         known.last = Some(probe);
         known.next = now + pause;
         changed.then(|| known.target.key.clone())
+    }
+
+    fn round(&self) -> u64 {
+        self.rounds.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Entries are whole after every statement, so a poisoned lock can be used.

@@ -1,30 +1,31 @@
 //! One run of one gateway: observe, plan, execute, report.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bowline_core::desired::{Declared, Desired, Pins, Settings, Wanted, desire};
+use bowline_core::desired::{Declared, Desired, Settings, Wanted, desire};
 use bowline_core::floor;
-use bowline_core::gateway_file::TokenVerifier;
 use bowline_core::labels::Role;
 use bowline_core::lease::{Holder, LeaseKind, LeaseSlot};
 use bowline_core::object::{EventType, GatewayKey, Stored};
 use bowline_core::observed::{ContainerState, Observed, Probe};
-use bowline_core::plan::{Plan, Planned, Unit, plan};
-use bowline_core::report::{self, Facts};
-use bowline_core::resource::{ClusterCatalogSpec, GatewaySpec};
+use bowline_core::plan::{Plan, plan};
+use bowline_core::report::{self, Early, Facts};
 use bowline_core::schedule::Outcome;
 use bowline_core::status::{ConditionType, GatewayStatus};
-use bowline_core::step::{FailureClass, Step, StepFailure};
-use bowline_store::{DbError, FinishDeleteError, GatewayError, GatewayRecord, Placement, Store};
+use bowline_store::{DbError, GatewayError, GatewayRecord, Placement, Store};
 use chrono::Utc;
 use uuid::Uuid;
 
-use crate::leases::{Lessor, RESERVATION};
+use self::declare::declare;
+use crate::leases::Lessor;
 use crate::memory::Memory;
 use crate::prober::{ProbeAnswer, Prober, Target};
 use crate::world::{World, WorldError};
+
+mod declare;
+mod execute;
+mod removal;
 
 /// How soon a run looks again after it changed the world: events may be lost, and what was made is not yet seen.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -82,8 +83,12 @@ impl<W: World> Reconciler<W> {
     pub async fn run(&self, key: &GatewayKey) -> Outcome {
         // On the heap: a run holds a whole plan and is larger than a stack frame should be.
         match Box::pin(self.reconcile(key)).await {
-            Ok(outcome) => outcome,
+            Ok(outcome) => {
+                self.memory.back(key);
+                outcome
+            }
             Err(error) => {
+                self.tell(key, &error).await;
                 let away = match &error {
                     ReconcileError::Store(error) => error.is_unavailable(),
                     ReconcileError::World(error) => error.unavailable,
@@ -96,8 +101,37 @@ impl<W: World> Reconciler<W> {
         }
     }
 
+    /// Lets the status say why a run ended early, where it speaks of the gateway: "not known" while the Engine is
+    /// away for more than one run, "not accepted" for what this version cannot read or may not carry out.
+    async fn tell(&self, key: &GatewayKey, error: &ReconcileError) {
+        let now = Utc::now();
+        let told = async {
+            let why = match error {
+                ReconcileError::World(error) if error.unavailable && self.memory.away(key) => {
+                    Early::EngineAway
+                }
+                ReconcileError::Floor(violation) => Early::Refused("FloorViolation", violation.to_string()),
+                ReconcileError::Unreadable { .. } => Early::Refused("Unreadable", chain(error)),
+                ReconcileError::World(_) | ReconcileError::Store(_) | ReconcileError::Gone => return Ok(()),
+            };
+            let Some(record) = self.store.load_gateway(key).await? else { return Ok(()) };
+            let Some(placement) = record.placement else { return Ok(()) };
+            let metadata = &record.object.metadata;
+            let previous = previous_status(&record.object);
+            let status = report::ended_early(metadata.generation, &why, previous.as_ref(), now);
+            self.report(metadata.uid, placement.epoch, previous.as_ref(), &status).await
+        };
+        if let Err(error) = told.await {
+            tracing::warn!(error = %chain(&error), "the status could not be written");
+        }
+    }
+
     async fn reconcile(&self, key: &GatewayKey) -> Result<Outcome, ReconcileError> {
         match self.store.load_gateway(key).await? {
+            Some(record) if record.placement.is_some_and(|placement| placement.host != self.host) => {
+                tracing::warn!("the gateway is placed on another host; was this one renamed?");
+                Ok(Outcome::Settled)
+            }
             Some(record) if record.object.metadata.deletion_timestamp.is_none() => {
                 self.converge(key, record).await
             }
@@ -113,24 +147,24 @@ impl<W: World> Reconciler<W> {
         };
         let previous = previous_status(&record.object);
         let mut declared = declare(record, &placement)?;
-        let (uid, generation) = (declared.metadata.uid, declared.metadata.generation);
+        let (uid, revision) = (declared.metadata.uid, declared.revision());
         self.lessor().provide(&mut declared, Utc::now()).await?;
 
         let mut observed = self.world.observe(key, &declared.images(&self.settings)).await?;
         observed.probe = self.probe(&observed, &declared, previous.as_ref()).await;
         let desired = desire(&declared, &observed, &self.settings);
-        let (holds, _) = self.memory.recall(key, uid, generation);
+        let (holds, _) = self.memory.recall(key, &revision);
         let plan = plan(Some(&desired), &observed, &holds, Utc::now());
         floor::check(&plan, key, &self.settings)?;
         if desired.pins != declared.pins {
             // Written before anything is made from it: after a crash the same ids are used.
             self.store.put_pins(uid, placement.epoch, &json(&desired.pins)).await?;
         }
-        self.watch(key, &declared, &desired);
-        let failed = self.execute(key, uid, generation, &plan).await?;
+        self.watch(key, &declared, &desired, &observed);
+        let failed = self.execute(key, uid, &revision, &plan).await?;
         self.heed(&declared, &failed).await?;
 
-        let (holds, failures) = self.memory.recall(key, uid, generation);
+        let (holds, failures) = self.memory.recall(key, &revision);
         let facts = Facts {
             declared: &declared,
             desired: &desired,
@@ -154,60 +188,6 @@ impl<W: World> Reconciler<W> {
             plan.again_at = Some(plan.again_at.map_or(retry, |at| at.min(retry)));
         }
         Ok(self.next(&plan, holds.values().min().copied()))
-    }
-
-    /// Removes what is left of a gateway that is being deleted or was never declared. Leases are given back and
-    /// the object ends when a look at the world finds nothing.
-    async fn remove(
-        &self,
-        key: &GatewayKey,
-        record: Option<&GatewayRecord>,
-    ) -> Result<Outcome, ReconcileError> {
-        let uid = record.map_or(Uuid::nil(), |record| record.object.metadata.uid);
-        let generation = record.map_or(0, |record| record.object.metadata.generation);
-        let observed = self.world.observe(key, &BTreeSet::new()).await?;
-        let (holds, _) = self.memory.recall(key, uid, generation);
-        let plan = plan(None, &observed, &holds, Utc::now());
-        floor::check(&plan, key, &self.settings)?;
-        self.prober.forget(uid);
-        if observed.containers.is_empty() && observed.networks.is_empty() && observed.trees.is_empty() {
-            self.memory.forget(key);
-            if let Some(record) = record {
-                self.finish(key, record).await?;
-            }
-            return Ok(Outcome::Settled);
-        }
-        self.execute(key, uid, generation, &plan).await?;
-        let (holds, failures) = self.memory.recall(key, uid, generation);
-        if let Some(record) = record
-            && let Some(placement) = &record.placement
-        {
-            let previous = previous_status(&record.object);
-            let status = report::terminating(generation, &observed, &failures, previous.as_ref(), Utc::now());
-            self.report(uid, placement.epoch, previous.as_ref(), &status).await?;
-        }
-        Ok(self.next(&plan, holds.values().min().copied()))
-    }
-
-    /// Gives the leases back, keeps the port for the name for a while, and ends the object.
-    async fn finish(&self, key: &GatewayKey, record: &GatewayRecord) -> Result<(), ReconcileError> {
-        let uid = record.object.metadata.uid;
-        let port = record.leases.get(&LeaseSlot::new(LeaseKind::Port, Holder::Gateway));
-        if let Some(port) = port {
-            self.store.reserve_port(self.host, key, *port, Utc::now() + RESERVATION).await?;
-        }
-        self.store.release_all(uid).await?;
-        match self.store.finish_delete(uid).await {
-            Ok(_) => {
-                tracing::info!("gateway removed");
-                Ok(())
-            }
-            Err(FinishDeleteError::Db(error)) => Err(error.into()),
-            // A lease was taken or the deletion undone meanwhile: the next run sees it.
-            Err(FinishDeleteError::LeasesRemain | FinishDeleteError::NotTerminating) => {
-                Err(ReconcileError::Gone)
-            }
-        }
     }
 
     /// The placement on this host, made when there is none; `None` when another host has the gateway.
@@ -244,12 +224,7 @@ impl<W: World> Reconciler<W> {
         previous: Option<&GatewayStatus>,
     ) -> Option<Probe> {
         let uid = declared.metadata.uid;
-        let runs = observed.containers.iter().any(|container| {
-            container.identity.uid == uid
-                && container.identity.role == Role::Gateway
-                && container.state == ContainerState::Running
-        });
-        if !runs {
+        if !runs(observed, uid) {
             self.prober.reset(uid);
             return None;
         }
@@ -264,9 +239,10 @@ impl<W: World> Reconciler<W> {
     }
 
     /// Tells the prober what this gateway should answer.
-    fn watch(&self, key: &GatewayKey, declared: &Declared, desired: &Desired) {
+    fn watch(&self, key: &GatewayKey, declared: &Declared, desired: &Desired, observed: &Observed) {
+        let wanted = matches!(desired.gateway, Wanted::Container(_)) || runs(observed, desired.uid);
         match port(declared) {
-            Some(port) if !desired.suspended && matches!(desired.gateway, Wanted::Container(_)) => {
+            Some(port) if !desired.suspended && wanted => {
                 let target = Target {
                     key: key.clone(),
                     port,
@@ -279,104 +255,6 @@ impl<W: World> Reconciler<W> {
             }
             _ => self.prober.forget(desired.uid),
         }
-    }
-
-    /// Carries a plan out, step by step. A unit whose step failed does nothing more; the others go on.
-    async fn execute(
-        &self,
-        key: &GatewayKey,
-        uid: Uuid,
-        generation: i64,
-        plan: &Plan,
-    ) -> Result<BTreeMap<Unit, StepFailure>, ReconcileError> {
-        let mut failed: BTreeMap<Unit, StepFailure> = BTreeMap::new();
-        for Planned { unit, step } in &plan.steps {
-            let blocked = failed.contains_key(unit)
-                || failed.contains_key(&Unit::Shared)
-                || (*unit == Unit::Cleanup && !failed.is_empty());
-            if blocked {
-                continue;
-            }
-            let done = self.world.execute(key, step).await;
-            if step.changes_engine() {
-                tracing::info!(%step, ok = done.is_ok(), "step");
-            }
-            match (unit, step) {
-                (Unit::Gateway, Step::StartContainer { .. } | Step::RemoveContainer { .. }) => {
-                    self.prober.reset(uid);
-                }
-                (Unit::Server(server), Step::StartContainer { .. }) => self.prober.restarted(uid, server),
-                _ => {}
-            }
-            self.note(uid, step, done.as_ref().err()).await?;
-            if let Err(failure) = done {
-                tracing::warn!(%step, class = ?failure.class, error = %failure, "step failed");
-                self.memory.failed(key, uid, generation, unit.clone(), &failure, Utc::now());
-                failed.insert(unit.clone(), failure);
-            }
-        }
-        let (holds, _) = self.memory.recall(key, uid, generation);
-        let now = Utc::now();
-        for (unit, until) in holds {
-            // A unit that is still held did nothing: that is no success.
-            if !failed.contains_key(&unit) && until <= now {
-                self.memory.succeeded(key, &unit);
-            }
-        }
-        if !plan.is_empty() {
-            self.prober.hurry(uid);
-        }
-        Ok(failed)
-    }
-
-    /// Gives away the leases whose numbers the host turned out to use.
-    async fn heed(
-        &self,
-        declared: &Declared,
-        failed: &BTreeMap<Unit, StepFailure>,
-    ) -> Result<(), ReconcileError> {
-        for failure in failed.values() {
-            let kind = match failure.class {
-                FailureClass::PortTaken => LeaseKind::Port,
-                FailureClass::SubnetTaken => LeaseKind::Subnet,
-                _ => continue,
-            };
-            self.lessor().replace(declared.metadata.uid, &declared.leases, kind, Utc::now()).await?;
-        }
-        Ok(())
-    }
-
-    /// Writes the step as an event of the object, where people would look for it.
-    async fn note(
-        &self,
-        uid: Uuid,
-        step: &Step,
-        failure: Option<&StepFailure>,
-    ) -> Result<(), ReconcileError> {
-        let reason = match step {
-            Step::PullImage { .. } => "Pulling",
-            Step::CreateContainer { .. } | Step::CreateNetwork { .. } => "Created",
-            Step::StartContainer { .. } | Step::UnpauseContainer { .. } => "Started",
-            Step::StopContainer { .. } => "Stopped",
-            Step::RemoveContainer { .. } | Step::RemoveNetwork { .. } => "Removed",
-            Step::EnsureDirectory { .. }
-            | Step::WriteFile { .. }
-            | Step::RemovePath { .. }
-            | Step::SetRestart { .. }
-            | Step::ReloadGateway { .. } => "Changed",
-        };
-        let now = Utc::now();
-        match failure {
-            Some(failure) => {
-                let message = format!("{step}: {failure}");
-                self.store.record_event(uid, EventType::Warning, "Failed", &message, now).await?;
-            }
-            None if step.changes_engine() && reason != "Changed" => {
-                self.store.record_event(uid, EventType::Normal, reason, &step.to_string(), now).await?;
-            }
-            None => {}
-        }
-        Ok(())
     }
 
     /// Writes the status where it differs, and an event where `Ready` changed.
@@ -416,38 +294,12 @@ impl<W: World> Reconciler<W> {
     }
 }
 
-/// What is stored, in `core`'s words.
-fn declare(record: GatewayRecord, placement: &Placement) -> Result<Declared, ReconcileError> {
-    let GatewayRecord { object, placement: _, leases, tokens, tokens_revision, catalogs, observed: _, pins } =
-        record;
-    let read = |what: &str| {
-        let what = what.to_owned();
-        move |source| ReconcileError::Unreadable { what, source }
-    };
-    let spec: GatewaySpec = serde_json::from_value(object.spec).map_err(read("Gateway"))?;
-    let catalogs = catalogs
-        .into_iter()
-        .map(|(name, stored)| {
-            let spec: ClusterCatalogSpec =
-                serde_json::from_value(stored.spec).map_err(read(&format!("ClusterCatalog {name}")))?;
-            Ok((name, spec))
-        })
-        .collect::<Result<_, ReconcileError>>()?;
-    let pins: Pins = pins.map(serde_json::from_value).transpose().map_err(read("pins"))?.unwrap_or_default();
-    let tokens = tokens
-        .into_iter()
-        .map(|token| TokenVerifier { id: token.id, sha256: token.sha256, expires_at: token.expires_at })
-        .collect();
-    Ok(Declared {
-        metadata: object.metadata,
-        spec,
-        catalogs,
-        epoch: placement.epoch,
-        leases,
-        lease_problems: BTreeMap::new(),
-        tokens,
-        tokens_revision,
-        pins,
+/// Whether the gateway's container runs.
+fn runs(observed: &Observed, uid: Uuid) -> bool {
+    observed.containers.iter().any(|container| {
+        container.identity.uid == uid
+            && container.identity.role == Role::Gateway
+            && container.state == ContainerState::Running
     })
 }
 

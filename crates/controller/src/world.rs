@@ -32,9 +32,6 @@ pub trait World: Send + Sync + 'static {
         images: &BTreeSet<String>,
     ) -> impl Future<Output = Result<Observed, WorldError>> + Send;
 
-    /// The keys of everything of ours on this host: a complete listing, or an error.
-    fn keys(&self) -> impl Future<Output = Result<BTreeSet<GatewayKey>, WorldError>> + Send;
-
     /// Makes one change; a change that is made already is made.
     fn execute(&self, key: &GatewayKey, step: &Step) -> impl Future<Output = Result<(), StepFailure>> + Send;
 
@@ -54,10 +51,6 @@ impl From<bowline_host::HostError> for WorldError {
 impl World for Host {
     async fn observe(&self, key: &GatewayKey, images: &BTreeSet<String>) -> Result<Observed, WorldError> {
         Ok(Host::observe(self, key, images).await?)
-    }
-
-    async fn keys(&self) -> Result<BTreeSet<GatewayKey>, WorldError> {
-        Ok(self.inventory().await?.gateways.into_keys().collect())
     }
 
     async fn execute(&self, key: &GatewayKey, step: &Step) -> Result<(), StepFailure> {

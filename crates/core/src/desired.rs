@@ -5,152 +5,27 @@
 //! that needs what does not exist yet, a lease that could not be given) is a [`Wanted`] variant of its own, so
 //! that one server's trouble is that server's state and nobody else's.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::catalog::{self, Merged};
 use crate::container::{Bind, ContainerSpec, Limits, NetworkMode, NetworkSpec, Publish, spec_hash};
 use crate::gateway_file as contract;
-use crate::gateway_file::TokenVerifier;
-use crate::labels::{Identity, Owner, Role};
-use crate::lease::{Holder, LeaseKind, LeaseSlot, Leases, Ranges, Subnet};
+use crate::labels::{Identity, Role};
+use crate::lease::{Holder, LeaseKind, LeaseSlot, Subnet};
 use crate::names;
-use crate::object::{GatewayKey, StoredMeta};
+use crate::object::GatewayKey;
 use crate::observed::{ImageFacts, ImageState, Observed};
-use crate::resource::{ClusterCatalogSpec, Cpu, GatewaySpec, Memory, Resources};
+use crate::resource::{Cpu, Memory, Resources};
 use crate::step::Content;
 
+mod declared;
 mod files;
 mod servers;
 
-pub use files::{RECOVERY_FILE, Recovery, server_directory};
-
-/// What `serve` was started with, as far as it goes into what is made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Settings {
-    /// Instance and installation.
-    pub owner: Owner,
-    /// Name of this host.
-    pub host: String,
-    /// Absolute path of the runtime directory, on tmpfs.
-    pub runtime_dir: String,
-    /// Absolute path of the directory that holds the bridge.
-    pub bridge_dir: String,
-    /// Image of gateways that name none.
-    pub gateway_image: String,
-    /// Address on which gateways are published.
-    pub publish_address: IpAddr,
-    /// Where leases come from.
-    pub ranges: Ranges,
-}
-
-impl Settings {
-    /// Absolute path of a Gateway's tree.
-    pub fn tree(&self, uid: Uuid) -> String {
-        format!("{}/gateways/{uid}", self.runtime_dir)
-    }
-}
-
-/// Everything that is declared about one gateway.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Declared {
-    /// The Gateway's metadata.
-    pub metadata: StoredMeta,
-    /// Its specification.
-    pub spec: GatewaySpec,
-    /// The catalogs that the specification names and that exist.
-    pub catalogs: BTreeMap<String, ClusterCatalogSpec>,
-    /// Epoch of its placement.
-    pub epoch: i64,
-    /// The leases that it holds.
-    pub leases: Leases,
-    /// Why leases that it needs were not given.
-    pub lease_problems: BTreeMap<LeaseSlot, String>,
-    /// Verifiers of its tokens.
-    pub tokens: Vec<TokenVerifier>,
-    /// Revision of the set of tokens.
-    pub tokens_revision: i64,
-    /// The image ids that this generation was resolved to.
-    pub pins: Pins,
-}
-
-impl Declared {
-    /// Namespace and name.
-    pub fn key(&self) -> GatewayKey {
-        GatewayKey {
-            namespace: self.metadata.key.namespace.clone().unwrap_or_default(),
-            name: self.metadata.key.name.clone(),
-        }
-    }
-
-    /// The catalogs' entries, later catalogs winning.
-    fn entries(&self) -> BTreeMap<&str, Merged<'_>> {
-        catalog::merge(
-            self.spec
-                .catalogs
-                .iter()
-                .filter_map(|name| self.catalogs.get(name).map(|spec| (name.as_str(), spec))),
-        )
-    }
-
-    /// The leases that the specification needs: uids only for servers that can run.
-    pub fn lease_needs(&self) -> Vec<LeaseSlot> {
-        let mut needs = vec![
-            LeaseSlot::new(LeaseKind::Port, Holder::Gateway),
-            LeaseSlot::new(LeaseKind::Uid, Holder::Gateway),
-            LeaseSlot::new(LeaseKind::Subnet, Holder::Gateway),
-        ];
-        let entries = self.entries();
-        needs.extend(
-            self.spec
-                .servers
-                .iter()
-                .filter(|server| server.is_enabled() && entries.contains_key(server.name.as_str()))
-                .map(|server| LeaseSlot::new(LeaseKind::Uid, Holder::Server(server.name.clone()))),
-        );
-        needs
-    }
-
-    /// The image references and pinned image ids whose state an observation must tell.
-    pub fn images(&self, settings: &Settings) -> BTreeSet<String> {
-        let entries = self.entries();
-        let mut images = BTreeSet::from([self.gateway_image(settings)]);
-        for server in self.spec.servers.iter().filter(|server| server.is_enabled()) {
-            if let Some(image) =
-                entries.get(server.name.as_str()).and_then(|m| m.entry.fields().image.as_ref())
-            {
-                images.insert(image.to_string());
-            }
-        }
-        images.extend(self.pins.images.values().cloned());
-        images
-    }
-
-    /// Reference of the gateway's image.
-    fn gateway_image(&self, settings: &Settings) -> String {
-        self.spec.image.as_ref().map_or_else(|| settings.gateway_image.clone(), ToString::to_string)
-    }
-
-    fn lease(&self, kind: LeaseKind, holder: Holder) -> Option<i64> {
-        self.leases.get(&LeaseSlot::new(kind, holder)).copied()
-    }
-}
-
-/// The image ids to which one generation's references were resolved. A tag that moves changes nothing until the
-/// next generation.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Pins {
-    /// The generation that resolved them.
-    pub generation: i64,
-    /// Reference as written to image id.
-    pub images: BTreeMap<String, String>,
-}
+pub use declared::{Declared, Pins, Settings};
+pub use files::{RECOVERY_FILE, Recovery, bound_directories, server_directory};
 
 /// What shall be there for one gateway.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -380,14 +255,17 @@ impl Rendering<'_> {
         };
         let pinned = (self.declared.pins.generation == self.declared.metadata.generation)
             .then(|| self.declared.pins.images.get(reference))
-            .flatten()
-            .and_then(|id| present(id));
-        match pinned.or_else(|| present(reference)) {
+            .flatten();
+        match pinned.and_then(|id| present(id)).or_else(|| present(reference)) {
             Some(facts) => {
                 pins.images.insert(reference.to_owned(), facts.id.clone());
                 Ok(facts)
             }
             None => {
+                // What runs was made from it still.
+                if let Some(id) = pinned {
+                    pins.images.insert(reference.to_owned(), id.clone());
+                }
                 let state = self.observed.images.get(reference).cloned();
                 Err(Box::new(state.unwrap_or(ImageState::Absent)))
             }

@@ -117,6 +117,11 @@ fn check_container(identity: &Identity, spec: &ContainerSpec, settings: &Setting
     }
     match &identity.role {
         Role::Gateway => {
+            let writable = binds.iter().filter(|bind| !bind.read_only);
+            require(
+                writable.into_iter().all(|bind| bind.target == SOCKETS_DIR),
+                "a gateway writes to its sockets' directory only",
+            )?;
             require(user.is_some() && *read_only_root, "a gateway has a leased user and a read-only root")?;
             let publish = publish.as_ref().ok_or("a gateway publishes its port")?;
             require(publish.container_port == GATEWAY_PORT, "a gateway publishes its own port only")?;

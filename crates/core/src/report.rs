@@ -42,6 +42,7 @@ pub struct Facts<'a> {
 }
 
 /// A condition without its bookkeeping.
+#[derive(Clone)]
 struct Verdict(ConditionType, ConditionStatus, &'static str, String);
 
 impl Verdict {
@@ -107,6 +108,44 @@ pub fn terminating(
     ]
     .map(|verdict| condition(verdict, generation, previous, now))
     .to_vec();
+    status
+}
+
+/// Why a run ended before there was anything to report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Early {
+    /// The Engine does not answer.
+    EngineAway,
+    /// What is declared is not carried out: reason and message.
+    Refused(&'static str, String),
+}
+
+/// The status of a gateway whose run ended early: the previous one, but for what cannot be said any more.
+pub fn ended_early(
+    generation: i64,
+    why: &Early,
+    previous: Option<&GatewayStatus>,
+    now: DateTime<Utc>,
+) -> GatewayStatus {
+    let verdicts = match why {
+        Early::EngineAway => {
+            let message = "the Docker Engine does not answer; nothing is concluded from that";
+            [ConditionType::Available, ConditionType::Ready]
+                .map(|of| Verdict::new(of, ConditionStatus::Unknown, "EngineUnavailable", message))
+                .to_vec()
+        }
+        Early::Refused(reason, message) => {
+            vec![Verdict::new(ConditionType::Accepted, ConditionStatus::False, reason, message.clone())]
+        }
+    };
+    let mut status = previous.cloned().unwrap_or_default();
+    status.observed_generation = generation;
+    for verdict in verdicts {
+        let changed = condition(verdict, generation, previous, now);
+        status.conditions.retain(|kept| kept.condition_type != changed.condition_type);
+        status.conditions.push(changed);
+    }
+    status.conditions.sort_by_key(|condition| condition.condition_type);
     status
 }
 

@@ -17,6 +17,7 @@ use tokio::sync::{broadcast, mpsc};
 use crate::Host;
 use crate::engine::{Engine, LIST, within};
 use crate::error::{CallError, HostError};
+use crate::pulls::Arrivals;
 
 /// Wait before the second attempt to connect; doubled by each failure up to [`LAST_WAIT`], and jittered.
 const FIRST_WAIT: Duration = Duration::from_millis(800);
@@ -30,6 +31,8 @@ const CONTAINER_ACTIONS: [&str; 12] = [
     "create", "start", "restart", "die", "stop", "kill", "oom", "pause", "unpause", "rename", "update",
     "destroy",
 ];
+/// By what an image, or another name of one, comes to the Engine; `build` and `import` tell it as a tag.
+const IMAGE_ACTIONS: [&str; 4] = ["tag", "load", "pull", "import"];
 
 /// What may be worth looking at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +44,7 @@ pub enum EngineHint {
 }
 
 impl Host {
-    /// Hints without end: from the Engine's events, and from pulls that ended. To be called within a runtime; ends
+    /// Hints without end: from the Engine's events, and from images that were waited for. To be called within a runtime; ends
     /// when the stream is dropped.
     pub fn events(&self) -> impl Stream<Item = EngineHint> + Send + 'static {
         let (hints, receiver) = mpsc::channel(PENDING);
@@ -49,6 +52,7 @@ impl Host {
             engine: self.engine.clone(),
             owner: self.settings.owner.clone(),
             networks: HashMap::new(),
+            arrivals: self.pulls.arrivals(),
             hints,
         };
         tokio::spawn(source.run(self.pulls.ended()));
@@ -65,6 +69,8 @@ struct Source {
     owner: Owner,
     /// Networks of ours by id: network events carry no labels, and those of other people's networks are many.
     networks: HashMap<String, GatewayKey>,
+    /// Where images that gateways wait for are looked for.
+    arrivals: Arrivals,
     hints: mpsc::Sender<EngineHint>,
 }
 
@@ -124,7 +130,7 @@ impl Source {
         }
     }
 
-    /// Events of our containers and of all networks, until one of both ends.
+    /// Events of our containers and of all networks and images, until one of the streams ends.
     fn stream(&self, since: &str) -> impl Stream<Item = Result<EventMessage, CallError>> + Send + use<> {
         let label = vec![
             format!("{}={}", labels::INSTANCE, self.owner.instance),
@@ -137,8 +143,11 @@ impl Source {
             let options = EventsOptionsBuilder::new().since(since).filters(filters).build();
             self.engine.docker.events(Some(options)).map(Some).chain(stream::iter([None]))
         };
-        let both = stream::select(Box::pin(open(&containers)), Box::pin(open(&filters("network"))));
-        both.take_while(|event| std::future::ready(event.is_some()))
+        let mut images = filters("image");
+        images.insert("event".to_owned(), IMAGE_ACTIONS.map(str::to_owned).to_vec());
+        let all =
+            stream::select_all([containers, filters("network"), images].map(|kind| Box::pin(open(&kind))));
+        all.take_while(|event| std::future::ready(event.is_some()))
             .filter_map(|event| std::future::ready(event.map(|event| event.map_err(CallError::from))))
     }
 
@@ -171,6 +180,11 @@ impl Source {
                 };
                 // Of somebody else's network.
                 key.map(EngineHint::Key)
+            }
+            Some(EventMessageTypeEnum::IMAGE) => {
+                // Who waits for an image is told by way of the pulls.
+                self.arrivals.look().await;
+                None
             }
             _ => Some(EngineHint::All),
         }

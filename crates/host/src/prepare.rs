@@ -2,8 +2,10 @@
 //! sees, too, and the bridge where containers can run it.
 
 use std::collections::BTreeSet;
+use std::fs::DirBuilder;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -24,6 +26,12 @@ use crate::{Host, blocking};
 pub(crate) const INSTANCE_FILE: &str = "instance.json";
 /// No such file is larger.
 const INSTANCE_BYTES: u64 = 4096;
+/// Directories of the API's and the controller's sockets in the runtime directory.
+const API: &str = "api";
+const CONTROLLER: &str = "controller";
+/// The flags that name the runtime directory and the one with the bridges.
+const RUNTIME_FLAG: &str = "--runtime-dir";
+const STATE_FLAG: &str = "--state-dir";
 /// File system types that live in memory.
 const TMPFS_MAGIC: i64 = 0x0102_1994;
 const RAMFS_MAGIC: i64 = 0x8584_58f6;
@@ -85,13 +93,32 @@ pub enum PrepareError {
         /// Whose it is.
         owner: Owner,
     },
-    /// The directory of all trees belongs to another user.
-    #[error("{path} belongs to the user with uid {uid}; run as that user, or name another --runtime-dir")]
+    /// A directory of ours was made by another user, who could have put anything into it.
+    #[error(
+        "{path} belongs to the user with uid {uid} and not to us (uid {}), so nothing in it can be trusted; remove \
+         it, or name another directory with {flag}",
+        rustix::process::geteuid().as_raw()
+    )]
     NotOurs {
         /// The directory.
         path: PathBuf,
         /// Whose it is.
         uid: u32,
+        /// The flag that names it or a directory above it.
+        flag: &'static str,
+    },
+    /// Others may change what is in a directory of ours.
+    #[error(
+        "{path} can be written to by others (mode {mode:04o}), so nothing in it can be trusted; remove it, or name \
+         another directory with {flag}"
+    )]
+    Writable {
+        /// The directory.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+        /// The flag that names it or a directory above it.
+        flag: &'static str,
     },
     /// The Engine does not see our files.
     #[error(
@@ -216,15 +243,45 @@ pub(crate) fn read_instance(runtime: BorrowedFd<'_>) -> io::Result<Option<Owner>
     }
 }
 
+/// Makes a directory and what is missing above it, whatever the umask leaves to others.
+fn make_directory(path: &Path, mode: u32) -> Result<(), PrepareError> {
+    DirBuilder::new().recursive(true).mode(mode).create(path).map_err(io_at("make", path))
+}
+
+/// Refuses a directory that somebody else owns or may write to. To be asked of the opened directory, before its
+/// mode is set: a name may lead elsewhere later, and setting the mode would hide that it was open to others.
+fn require_ours(directory: impl AsFd, path: &Path, flag: &'static str) -> Result<(), PrepareError> {
+    let stat = fs::fstat(directory).map_err(errno_at("look at", path))?;
+    let path = || path.to_owned();
+    if stat.st_uid != rustix::process::geteuid().as_raw() {
+        return Err(PrepareError::NotOurs { path: path(), uid: stat.st_uid, flag });
+    }
+    let mode = Mode::from_raw_mode(stat.st_mode);
+    if mode.intersects(Mode::WGRP | Mode::WOTH) {
+        return Err(PrepareError::Writable { path: path(), mode: mode.as_raw_mode() & 0o7777, flag });
+    }
+    Ok(())
+}
+
 fn prepare_runtime(path: &Path, owner: &Owner) -> Result<(), PrepareError> {
     if !path.is_absolute() {
         return Err(PrepareError::Relative(path.to_owned()));
     }
-    std::fs::create_dir_all(path).map_err(io_at("make", path))?;
+    make_directory(path, 0o711)?;
     let runtime = files::open_absolute(path).map_err(errno_at("open", path))?;
     let kind = fs::fstatfs(&runtime).map_err(errno_at("look at", path))?.f_type as i64;
     if kind != TMPFS_MAGIC && kind != RAMFS_MAGIC {
         return Err(PrepareError::NotTmpfs(path.to_owned()));
+    }
+    // Whoever could have made it before us, in a place like /dev/shm, could exchange all that is in it.
+    require_ours(&runtime, path, RUNTIME_FLAG)?;
+    for name in [API, CONTROLLER] {
+        let below = path.join(name);
+        match files::open_directory(runtime.as_fd(), name) {
+            Ok(directory) => require_ours(&directory, &below, RUNTIME_FLAG)?,
+            Err(rustix::io::Errno::NOENT) => {}
+            Err(errno) => return Err(errno_at("open", &below)(errno)),
+        }
     }
     match read_instance(runtime.as_fd()).map_err(io_at("read the mark of", path))? {
         Some(other) if other != *owner => {
@@ -245,16 +302,13 @@ fn prepare_runtime(path: &Path, owner: &Owner) -> Result<(), PrepareError> {
         Err(errno) => return Err(errno_at("make", &gateways)(errno)),
     }
     let directory = files::open_directory(runtime.as_fd(), GATEWAYS).map_err(errno_at("open", &gateways))?;
-    let uid = fs::fstat(&directory).map_err(errno_at("look at", &gateways))?.st_uid;
-    if uid != rustix::process::geteuid().as_raw() {
-        return Err(PrepareError::NotOurs { path: gateways, uid });
-    }
+    require_ours(&directory, &gateways, RUNTIME_FLAG)?;
     // The wall around every file of every gateway.
     fs::fchmod(&directory, Mode::RWXU).map_err(errno_at("set the mode of", &gateways))
 }
 
-/// Copies the bridge to `<store>/<digest>/bridge`. Versions stand side by side: containers keep the one that they
-/// were made with.
+/// Copies the bridge to `<store>/<digest>/bridge`. Versions stand side by side, so that no file changes under a
+/// running container; a container moves to the new one when it is made anew.
 fn install_bridge(bridge: &Path, store: &Path) -> Result<PathBuf, PrepareError> {
     let program = std::fs::read(bridge).map_err(io_at("read the bridge", bridge))?;
     if !program.starts_with(b"\x7fELF") {
@@ -262,8 +316,11 @@ fn install_bridge(bridge: &Path, store: &Path) -> Result<PathBuf, PrepareError> 
     }
     let digest = hex::encode(&Sha256::digest(&program)[..8]);
     let directory = store.join(digest);
-    std::fs::create_dir_all(&directory).map_err(io_at("make", &directory))?;
+    make_directory(&directory, 0o755)?;
+    let opened_store = files::open_absolute(store).map_err(errno_at("open", store))?;
+    require_ours(&opened_store, store, STATE_FLAG)?;
     let opened = files::open_absolute(&directory).map_err(errno_at("open", &directory))?;
+    require_ours(&opened, &directory, STATE_FLAG)?;
     let flags = fs::fstatvfs(&opened).map_err(errno_at("look at", &directory))?.f_flag;
     if flags.contains(StatVfsMountFlags::NOEXEC) {
         return Err(PrepareError::NoExec(directory));

@@ -2,6 +2,7 @@
 //! that want something from it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,8 +10,8 @@ use bollard::query_parameters::CreateImageOptionsBuilder;
 use bowline_core::object::GatewayKey;
 use bowline_core::observed::ImageState;
 use chrono::{DateTime, Utc};
-use futures::StreamExt;
-use tokio::sync::{Semaphore, broadcast};
+use futures::{Stream, StreamExt};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::engine::Engine;
@@ -20,7 +21,10 @@ use crate::error::CallError;
 const WHOLE: Duration = Duration::from_secs(15 * 60);
 /// So is one that makes no progress for this long: the Engine itself waits for ever for a registry.
 const STALL: Duration = Duration::from_secs(120);
-/// Pulls from one registry at a time; the others are not concerned.
+/// One that makes no progress for this long goes on, and another of its registry may begin meanwhile: two names
+/// that nobody serves must not hold up the others.
+const QUIET: Duration = Duration::from_secs(10);
+/// Pulls from one registry at a time, as long as they make progress; other registries are not concerned.
 const PER_REGISTRY: usize = 2;
 /// Ends of pulls that a slow listener may leave unread before it is told that it missed some.
 const ENDS: usize = 256;
@@ -43,7 +47,7 @@ struct Shared {
 #[derive(Debug)]
 struct Pull {
     state: State,
-    /// Who wants to know when it ends.
+    /// Who wants to know when it ends, or when the image appears in another way.
     waiting: BTreeSet<GatewayKey>,
     failures: u32,
 }
@@ -87,30 +91,76 @@ impl Pulls {
         });
     }
 
-    /// What is being done about an image that is not there; `key` will be told when that ends.
+    /// What is being done about an image that is not there; `key` will be told when that ends, or when the image
+    /// appears.
     pub(crate) fn state(&self, reference: &str, key: &GatewayKey) -> ImageState {
         let mut pulls = self.shared.pulls();
         let Some(Pull { state, waiting, failures }) = pulls.get_mut(reference) else {
             return ImageState::Absent;
         };
+        waiting.insert(key.clone());
         match state {
-            State::Pulling { since } => {
-                waiting.insert(key.clone());
-                ImageState::Pulling { since: *since }
-            }
+            State::Pulling { since } => ImageState::Pulling { since: *since },
             State::Failed { message, at } => {
                 ImageState::Failed { message: message.clone(), at: *at, failures: *failures }
             }
         }
     }
 
-    /// Tells the gateways that waited for a pull, when it ends.
+    /// A way to tell that some image was built, loaded or tagged.
+    pub(crate) fn arrivals(&self) -> Arrivals {
+        Arrivals(Arc::clone(&self.shared))
+    }
+
+    /// Tells the gateways that waited for a pull, when it ends or is no longer needed.
     pub(crate) fn ended(&self) -> broadcast::Receiver<GatewayKey> {
         self.shared.ended.subscribe()
     }
 }
 
+/// Takes note of images that came to the Engine by somebody else's doing.
+#[derive(Debug)]
+pub(crate) struct Arrivals(Arc<Shared>);
+
+impl Arrivals {
+    /// Looks for the images that gateways wait for, forgets the failures of those that are there now, and tells
+    /// who waited. By looking and not by the event's word, because `load` names no reference. Costs nothing while
+    /// nobody waits.
+    pub(crate) async fn look(&self) {
+        let wanted: Vec<String> = {
+            let pulls = self.0.pulls();
+            pulls.iter().filter(|(_, pull)| !pull.waiting.is_empty()).map(|(name, _)| name.clone()).collect()
+        };
+        for reference in wanted {
+            // An Engine that cannot answer ends the events, too, and then everything is looked at.
+            if matches!(self.0.engine.image(&reference).await, Ok(Some(_))) {
+                self.0.arrived(&reference);
+            }
+        }
+    }
+}
+
 impl Shared {
+    fn arrived(&self, reference: &str) {
+        let mut pulls = self.pulls();
+        let Some(pull) = pulls.get_mut(reference) else { return };
+        let waiting = std::mem::take(&mut pull.waiting);
+        // One that is under way ends by itself.
+        if matches!(pull.state, State::Failed { .. }) {
+            tracing::info!(reference, "image that could not be pulled has appeared");
+            pulls.remove(reference);
+        }
+        drop(pulls);
+        self.tell(waiting);
+    }
+
+    fn tell(&self, waiting: BTreeSet<GatewayKey>) {
+        for key in waiting {
+            // Without a listener nobody needs to be told.
+            let _ = self.ended.send(key);
+        }
+    }
+
     fn pulls(&self) -> MutexGuard<'_, BTreeMap<String, Pull>> {
         self.pulls.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -121,27 +171,18 @@ impl Shared {
             let turn = registries.entry(registry(reference).to_owned());
             Arc::clone(turn.or_insert_with(|| Arc::new(Semaphore::new(PER_REGISTRY))))
         };
-        let _turn = turn.acquire_owned().await.map_err(|error| error.to_string())?;
+        let turn = turn.acquire_owned().await.map_err(|error| error.to_string())?;
         tracing::info!(reference, "pulling image");
-        tokio::time::timeout(WHOLE, self.transfer(reference))
+        tokio::time::timeout(WHOLE, self.transfer(reference, turn))
             .await
             .unwrap_or_else(|_| Err(format!("the pull took longer than {} min", WHOLE.as_secs() / 60)))
     }
 
-    async fn transfer(&self, reference: &str) -> Result<(), String> {
+    async fn transfer(&self, reference: &str, turn: OwnedSemaphorePermit) -> Result<(), String> {
         let options = CreateImageOptionsBuilder::new().from_image(&with_tag(reference)).build();
-        // An error in the middle of the stream comes as an item, after a status of 200. Dropping the stream ends
-        // the pull in the Engine, too.
+        // Dropping the stream ends the pull in the Engine, too.
+        follow(self.engine.docker.create_image(Some(options), None, None), turn).await?;
         // Its end says nothing of the image: what has been pulled is looked for.
-        let mut progress = std::pin::pin!(self.engine.docker.create_image(Some(options), None, None));
-        loop {
-            match tokio::time::timeout(STALL, progress.next()).await {
-                Ok(Some(Ok(_))) => {}
-                Ok(Some(Err(error))) => return Err(CallError::from(error).to_string()),
-                Ok(None) => break,
-                Err(_) => return Err(format!("no progress for {} s", STALL.as_secs())),
-            }
-        }
         match self.engine.image(reference).await {
             Ok(Some(_)) => Ok(()),
             Ok(None) => Err("the pull ended well and the image is not there".to_owned()),
@@ -167,11 +208,36 @@ impl Shared {
             }
         }
         drop(pulls);
-        for key in waiting {
-            // Without a listener nobody needs to be told.
-            let _ = self.ended.send(key);
+        self.tell(waiting);
+    }
+}
+
+/// Follows a pull to its end, and gives its turn back when it makes no progress.
+async fn follow<T>(
+    progress: impl Stream<Item = Result<T, bollard::errors::Error>>,
+    turn: OwnedSemaphorePermit,
+) -> Result<(), String> {
+    let mut progress = pin!(progress);
+    let mut turn = Some(turn);
+    loop {
+        let item = match tokio::time::timeout(QUIET, progress.next()).await {
+            Ok(item) => item,
+            Err(_) => {
+                turn = None;
+                tokio::time::timeout(STALL - QUIET, progress.next())
+                    .await
+                    .map_err(|_| format!("no progress for {} s", STALL.as_secs()))?
+            }
+        };
+        match item {
+            Some(Ok(_)) => {}
+            // An error in the middle of the stream comes as an item, after a status of 200.
+            Some(Err(error)) => return Err(CallError::from(error).to_string()),
+            None => break,
         }
     }
+    drop(turn);
+    Ok(())
 }
 
 /// A name without tag or digest means `latest`; the Engine would pull every tag there is.
@@ -190,6 +256,8 @@ fn registry(reference: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use futures::stream;
+
     use super::*;
 
     #[test]
@@ -202,6 +270,37 @@ mod tests {
         ] {
             assert_eq!(with_tag(given), pulled);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pull_without_progress_gives_its_turn_back_long_before_it_is_given_up() {
+        let turns = Arc::new(Semaphore::new(1));
+        let turn = || Arc::clone(&turns).acquire_owned();
+        let began = tokio::time::Instant::now();
+        let hung = stream::iter([Ok(())]).chain(stream::pending());
+        let hanging = tokio::spawn(follow(hung, turn().await.unwrap()));
+        drop(turn().await.unwrap());
+        assert_eq!(began.elapsed().as_secs(), QUIET.as_secs());
+        let given_up = hanging.await.unwrap().unwrap_err();
+        assert_eq!(
+            (given_up.as_str(), began.elapsed().as_secs()),
+            ("no progress for 120 s", STALL.as_secs())
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pull_that_makes_progress_keeps_its_turn_to_the_end() {
+        let turns = Arc::new(Semaphore::new(1));
+        let turn = || Arc::clone(&turns).acquire_owned();
+        let began = tokio::time::Instant::now();
+        let slow = stream::iter(0..5).then(|_| async {
+            tokio::time::sleep(QUIET - Duration::from_secs(1)).await;
+            Ok(())
+        });
+        let pulling = tokio::spawn(follow(slow, turn().await.unwrap()));
+        drop(turn().await.unwrap());
+        assert_eq!(began.elapsed().as_secs(), 5 * (QUIET.as_secs() - 1));
+        pulling.await.unwrap().unwrap();
     }
 
     #[test]

@@ -1,4 +1,8 @@
 //! Apply: everything that is sent, in one transaction, or nothing.
+//!
+//! The last write wins: a `metadata.resourceVersion` in the input is read over. It grows with every status that
+//! the controller writes, so that to demand it would refuse `get -o yaml | apply -f -` whenever the status moved
+//! in between. A guard against a second writer would have to compare `generation`, which a status leaves alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 

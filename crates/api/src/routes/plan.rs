@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bowline_core::desired::{Declared, Desired, Pins, Settings, Wanted};
 use bowline_core::gateway_file::TokenVerifier;
-use bowline_core::lease::{LeaseKind, Leases, Ranges};
+use bowline_core::lease::{Holder, LeaseKind, LeaseSlot, Leases, Ranges};
 use bowline_core::object::{GatewayKey, Stored};
 use bowline_core::observed::{ImageState, Observed};
 use bowline_core::preview;
@@ -145,9 +145,15 @@ impl Known {
     }
 }
 
-/// Gives the gateway the leases that it lacks, as the controller probably would; nothing is taken.
+/// Gives the gateway the leases that it lacks, as the controller probably would; nothing is taken. A port that
+/// the specification names replaces another that is held.
 async fn assume_leases(context: &Context, declared: &mut Declared, given: &mut Given) -> Result<(), Problem> {
     let Preview { host, settings } = context.preview.as_ref();
+    let fixed_port = declared.spec.port.map(i64::from);
+    let port_slot = LeaseSlot::new(LeaseKind::Port, Holder::Gateway);
+    if let Some(fixed) = fixed_port {
+        declared.leases.retain(|slot, held| *slot != port_slot || *held == fixed);
+    }
     for slot in declared.lease_needs() {
         if declared.leases.contains_key(&slot) {
             continue;
@@ -155,18 +161,26 @@ async fn assume_leases(context: &Context, declared: &mut Declared, given: &mut G
         let mut taken = context.store.taken(*host, slot.kind).await?;
         taken.extend(given.get(&slot.kind).into_iter().flatten());
         let none = BTreeSet::new();
-        match settings.ranges.next_free(slot.kind, &taken, &none, &none, None) {
-            Some(value) => {
-                given.entry(slot.kind).or_default().insert(value);
-                declared.leases.insert(slot, value);
+        let value = match fixed_port.filter(|_| slot == port_slot) {
+            Some(fixed) if taken.contains(&fixed) => {
+                Err(format!("port {fixed} is leased to another gateway; name another or none"))
             }
-            None => {
-                let problem = format!(
+            Some(fixed) => Ok(fixed),
+            None => settings.ranges.next_free(slot.kind, &taken, &none, &none, None).ok_or_else(|| {
+                format!(
                     "no {} is free in {}: widen {} or delete a gateway",
                     slot.kind,
                     settings.ranges.describe(slot.kind),
                     Ranges::flag(slot.kind),
-                );
+                )
+            }),
+        };
+        match value {
+            Ok(value) => {
+                given.entry(slot.kind).or_default().insert(value);
+                declared.leases.insert(slot, value);
+            }
+            Err(problem) => {
                 declared.lease_problems.insert(slot, problem);
             }
         }

@@ -1,3 +1,6 @@
+use bowline_core::lease::{Holder, LeaseKind, LeaseSlot};
+use bowline_core::object::GatewayKey;
+
 use super::*;
 
 #[tokio::test]
@@ -93,6 +96,35 @@ async fn a_dry_run_shows_the_plan_and_writes_nothing() {
     let other = CATALOG.replace("example/time", "example/time:2");
     let (_, body) = fixture.try_apply(&[&other], dry).await;
     assert_eq!(body["plans"][0]["key"]["namespace"], "u1");
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_dry_run_gives_the_port_that_the_specification_names() {
+    let fixture = Fixture::start().await;
+    fixture.apply(&[CATALOG, &gateway("u1", "time")]).await;
+    let store = &fixture.store;
+    let record = store.load_gateway(&GatewayKey::new("u1", "default")).await.unwrap().unwrap();
+    let host = store.register_host("h1").await.unwrap().id;
+    let port = LeaseSlot::new(LeaseKind::Port, Holder::Gateway);
+    let uid = record.object.metadata.uid;
+    store.ensure_placement(uid, host).await.unwrap();
+    store.take_lease(host, uid, &port, 20_000).await.unwrap();
+
+    let fixed =
+        |user: &str, port: u16| gateway(user, "time").replace("spec: {", &format!("spec: {{ port: {port},"));
+    let dry = json!({ "dryRun": true });
+    let notes = |body: &Value, index: usize| body["plans"][index]["notes"].to_string();
+    // The first moves from the port that it holds to the one that it names, so that the second cannot have it.
+    let (status, body) = fixture.try_apply(&[&fixed("u1", 20_005), &fixed("u2", 20_005)], dry.clone()).await;
+    assert_eq!(status, StatusCode::OK, "{body:#}");
+    assert!(!notes(&body, 0).contains("LeaseExhausted"), "{body:#}");
+    let problem = "gateway waits (LeaseExhausted): port 20005 is leased to another gateway";
+    assert!(notes(&body, 1).contains(problem), "{body:#}");
+    // A port that another gateway holds is none to have; one's own is.
+    let (_, body) = fixture.try_apply(&[&fixed("u1", 20_000), &fixed("u2", 20_000)], dry).await;
+    assert!(!notes(&body, 0).contains("LeaseExhausted"), "{body:#}");
+    assert!(notes(&body, 1).contains("port 20000 is leased to another gateway"), "{body:#}");
     fixture.end().await;
 }
 

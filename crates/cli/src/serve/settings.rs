@@ -64,7 +64,7 @@ pub(crate) struct LogSettings {
 
 impl LogSettings {
     /// What `serve` logs when nobody says.
-    const DEFAULT: &'static str = "info";
+    const DEFAULT: &'static str = "info,sqlx::postgres::notice=warn";
 
     fn of(format: LogFormat) -> Self {
         let filter = ["BOWLINE_LOG", "RUST_LOG"].iter().find_map(|name| std::env::var(name).ok());
@@ -101,6 +101,10 @@ impl Settings {
             log_format,
         } = args;
         check_instance(&instance)?;
+        if publish_address.to_canonical().is_unspecified() {
+            return Err(Failure::user(format!("{publish_address} is no address that a client can be told"))
+                .hint("name the address itself, with --insecure-publish where others can reach it"));
+        }
         if !publish_address.is_loopback() && !insecure_publish {
             return Err(Failure::user(format!("{publish_address} can be reached by others"))
                 .hint("publish on 127.0.0.1 behind a proxy with TLS, or give --insecure-publish"));

@@ -1,4 +1,5 @@
-//! `delete`: asks for deletions and waits until what the objects held is given back.
+//! `delete`: asks for deletions and waits until what the objects held is given back. An object that does not
+//! exist keeps none of the others; it is a failure at the end.
 
 use bowline_api::wire::DeleteResponse;
 use bowline_core::diagnostic::Diagnostic;
@@ -9,7 +10,7 @@ use tokio::time::Instant;
 use super::get::not_found;
 use super::{input, wait};
 use crate::args::{DeleteArgs, deadline};
-use crate::client::{Client, object_path, with_query};
+use crate::client::{Client, RequestError, object_path, with_query};
 use crate::failure::Failure;
 use crate::target;
 use crate::ui::Ui;
@@ -18,13 +19,14 @@ use crate::ui::Ui;
 pub(crate) async fn run(args: DeleteArgs, ui: &mut Ui) -> Result<(), Failure> {
     let client = args.api.client()?;
     let keys = keys(&args)?;
-    let deletion = Deletion { client: &client, args: &args, deadline: deadline(args.timeout) };
+    let deadline = deadline(args.timeout);
+    let mut deletion = Deletion { client: &client, args: &args, deadline, missing: Vec::new() };
     // What refers goes before what is referred to.
     for kind in Kind::ALL.into_iter().rev() {
         let keys: Vec<_> = keys.iter().filter(|key| key.kind == kind).collect();
         deletion.delete(kind, &keys, ui).await?;
     }
-    Ok(())
+    deletion.end()
 }
 
 fn keys(args: &DeleteArgs) -> Result<Vec<ObjectKey>, Failure> {
@@ -51,10 +53,13 @@ struct Deletion<'a> {
     client: &'a Client,
     args: &'a DeleteArgs,
     deadline: Instant,
+    /// What did not exist, and what the API said of it.
+    missing: Vec<(ObjectKey, RequestError)>,
 }
 
 impl Deletion<'_> {
-    async fn delete(&self, kind: Kind, keys: &[&ObjectKey], ui: &mut Ui) -> Result<(), Failure> {
+    /// Deletes these objects of one kind, and waits for them if that is wanted.
+    async fn delete(&mut self, kind: Kind, keys: &[&ObjectKey], ui: &mut Ui) -> Result<(), Failure> {
         let mut terminating = Vec::new();
         for &key in keys {
             let force = self.args.force.then(|| "true".to_owned());
@@ -65,7 +70,7 @@ impl Deletion<'_> {
                 Ok(_) => ui.line(format_args!("{key} terminating"))?,
                 Err(error) if error.status() == Some(404) => {
                     if !self.args.ignore_not_found {
-                        return Err(not_found(key, error));
+                        self.missing.push((key.clone(), error));
                     }
                 }
                 Err(error) => return Err(error.into()),
@@ -74,4 +79,17 @@ impl Deletion<'_> {
         wait::gone(self.client, kind, terminating.clone(), self.deadline).await?;
         terminating.iter().try_for_each(|key| ui.line(format_args!("{key} deleted")))
     }
+
+    /// Fails with the names of what did not exist.
+    fn end(mut self) -> Result<(), Failure> {
+        if self.missing.len() > 1 {
+            let keys: Vec<_> = self.missing.iter().map(|(key, _)| key.to_string()).collect();
+            return Err(Failure::user(format!("these do not exist:\n  {}", keys.join("\n  ")))
+                .hint("--ignore-not-found makes that no error"));
+        }
+        self.missing.pop().map_or(Ok(()), |(key, error)| Err(not_found(&key, error)))
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,7 +18,15 @@ use crate::target;
 use crate::ui::Ui;
 
 /// Reasons of a failed server that only another specification or catalog cures: there is nothing to wait for.
-const INCURABLE: [&str; 5] = ["UnknownServer", "Unsupported", "InvalidConfig", "NoCommand", "BadLease"];
+const INCURABLE: [&str; 7] = [
+    "UnknownServer",
+    "Unsupported",
+    "InvalidConfig",
+    "InvalidImage",
+    "UnknownImageUser",
+    "NoCommand",
+    "BadLease",
+];
 
 /// Runs `wait`.
 pub(crate) async fn run(args: WaitArgs, ui: &mut Ui) -> Result<(), Failure> {
@@ -39,6 +47,10 @@ pub(crate) async fn run(args: WaitArgs, ui: &mut Ui) -> Result<(), Failure> {
         }
         WaitFor::Condition(_) if targets.kind != Kind::Gateway => {
             Err(Failure::user(format!("a {} has no conditions", targets.kind)))
+        }
+        // Nothing is gone already, and is not ready ever: a name that was mistyped must not pass for success.
+        WaitFor::Condition(_) if keys.is_empty() => {
+            Err(Failure::user("no matching resources found").hint("bowline get gateways -A"))
         }
         WaitFor::Condition(condition) => {
             until(&client, &keys, condition, deadline, &mut |_| {}).await?;

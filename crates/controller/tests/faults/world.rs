@@ -156,13 +156,6 @@ impl World for SimWorld {
         self.look("observe".to_owned(), |state| state.observe(key, images)).await
     }
 
-    async fn keys(&self) -> Result<BTreeSet<GatewayKey>, WorldError> {
-        self.look("list".to_owned(), |state| {
-            state.containers.iter().map(|(container, _)| container.identity.key.clone()).collect()
-        })
-        .await
-    }
-
     async fn execute(&self, key: &GatewayKey, step: &Step) -> Result<(), StepFailure> {
         let call = self.count(|| step.to_string());
         match self.struck(call, Moment::Before) {

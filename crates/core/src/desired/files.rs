@@ -12,6 +12,7 @@ use super::servers::Announced;
 use super::{DesiredFile, Pins, Rendering};
 use crate::container::spec_hash;
 use crate::gateway_file::{GATEWAY_FILE, GatewayFile, GatewayServer, TOKENS_FILE, TokensFile};
+use crate::labels::Role;
 use crate::lease::Leases;
 use crate::names;
 use crate::object::{Stored, StoredMeta};
@@ -48,6 +49,15 @@ pub struct Recovery {
 /// The name of a server's directory.
 pub fn server_directory(server: &str) -> String {
     names::path_label(server)
+}
+
+/// The directories of a tree that a container of this role has bound.
+pub fn bound_directories(role: &Role) -> Vec<String> {
+    match role {
+        Role::Gateway => vec![CONFIG.to_owned(), SOCKETS.to_owned()],
+        Role::Server(server) => vec![format!("{SERVER_SOCKETS}/{}", server_directory(server))],
+        Role::Network => Vec::new(),
+    }
 }
 
 /// All directories, parents first.

@@ -11,7 +11,7 @@ use crate::gateway_file as contract;
 use crate::labels::Role;
 use crate::lease::{Holder, LeaseKind};
 use crate::names;
-use crate::observed::ImageFacts;
+use crate::observed::{ImageFacts, ImageState};
 use crate::resource::{Profile, ServerSpec};
 use crate::template::{RenderedServer, render_server};
 
@@ -57,7 +57,7 @@ impl Rendering<'_> {
                 let image = entry.and_then(|e| e.fields().image.as_ref()).map(ToString::to_string);
                 let wanted = match self.server(server, entries.get(server.name.as_str()), pins) {
                     Ok((wanted, told)) => {
-                        announced.push(told);
+                        announced.extend(told);
                         wanted
                     }
                     Err(hindrance) => hindrance.into(),
@@ -78,7 +78,7 @@ impl Rendering<'_> {
     /// Whether the reference names another image by now than the one it is pinned to.
     fn is_outdated(&self, reference: &str, pins: &Pins) -> bool {
         match (pins.images.get(reference), self.observed.images.get(reference)) {
-            (Some(pinned), Some(crate::observed::ImageState::Present(now))) => *pinned != now.id,
+            (Some(pinned), Some(ImageState::Present(now))) => *pinned != now.id,
             _ => false,
         }
     }
@@ -88,7 +88,7 @@ impl Rendering<'_> {
         server: &ServerSpec,
         merged: Option<&Merged<'_>>,
         pins: &mut Pins,
-    ) -> Result<(Wanted, Announced), Hindrance> {
+    ) -> Result<(Wanted, Option<Announced>), Hindrance> {
         if !server.is_enabled() {
             return Err(Hindrance::Disabled);
         }
@@ -104,15 +104,32 @@ impl Rendering<'_> {
         let Some(lease) = lease else {
             return Err(Hindrance::Never("BadLease", "its leased uid is out of range".to_owned()));
         };
-        let image = self
-            .image(&rendered.image.to_string(), pins)
-            .map_err(|state| Hindrance::Other(Box::new(Wanted::Image(*state))))?;
         let profile = self.declared.spec.profile_of(server);
+        let image = match self.image(&rendered.image.to_string(), pins) {
+            Ok(image) => image,
+            Err(state) => {
+                let told = self.still_running(server, profile, lease);
+                let told =
+                    told.map(|uid| Announced { name: server.name.clone(), uid, prefix: rendered.prefix });
+                return Ok((Wanted::Image(*state), told));
+            }
+        };
         let uid = peer_uid(profile, lease, &image)?;
         let spec = self.server_container(server, &rendered, &image, profile, lease)?;
         let name = names::server_container(&self.settings.owner.instance, &self.key, &server.name);
         let wanted = self.container(self.free_name(name), Role::Server(server.name.clone()), spec);
-        Ok((wanted, Announced { name: server.name.clone(), uid, prefix: rendered.prefix }))
+        Ok((wanted, Some(Announced { name: server.name.clone(), uid, prefix: rendered.prefix })))
+    }
+
+    /// The peer uid of a container that stays although its next image is not there: the gateway goes on serving it.
+    fn still_running(&self, server: &ServerSpec, profile: Profile, lease: u32) -> Option<u32> {
+        let container = self.observed.containers.iter().find(|seen| {
+            seen.identity.uid == self.uid() && seen.identity.role == Role::Server(server.name.clone())
+        })?;
+        match self.observed.images.get(&container.image) {
+            Some(ImageState::Present(image)) => peer_uid(profile, lease, image).ok(),
+            _ => Some(lease),
+        }
     }
 
     fn unknown_server(&self, name: &str) -> String {

@@ -125,6 +125,7 @@ fn every_breach_of_the_floor_is_found() {
                 spec.env.insert("A=B".to_owned(), String::new());
             }),
         ),
+        ("a writable configuration", false, Box::new(|_, spec| spec.binds[0].read_only = false)),
         ("another namespace", true, Box::new(|identity, _| identity.key.namespace = "u2".to_owned())),
         ("another installation", true, Box::new(|identity, _| identity.owner.installation = Uuid::nil())),
         ("a network's role", true, Box::new(|identity, _| identity.role = Role::Network)),

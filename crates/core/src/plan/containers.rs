@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use super::{Planner, REMOVAL_POLL, SETTLED_RUN, Unit, pull_again_at};
 use crate::container::NetworkMode;
-use crate::desired::{Desired, Wanted, WantedContainer};
+use crate::desired::{Desired, Wanted, WantedContainer, bound_directories};
 use crate::labels::Role;
-use crate::observed::{ContainerState, ImageState, ObservedContainer};
+use crate::observed::{ContainerState, Entry, ImageState, ObservedContainer};
 use crate::step::Step;
 
 /// What is done about one container role.
@@ -40,6 +40,7 @@ impl Planner<'_> {
                 seen.identity.uid == desired.uid
                     && seen.identity.role == slot.role
                     && may_stay(seen, slot.wanted, network_stays)
+                    && self.sees_its_directories(seen)
             });
             // Of several that may stay, the one that runs.
             if let Some(best) =
@@ -65,6 +66,23 @@ impl Planner<'_> {
             }
         }
         kept
+    }
+
+    /// Whether the directories that a running container has bound are still the ones at their paths. One that was
+    /// lost will be made anew, and a running container would go on seeing the old one.
+    fn sees_its_directories(&self, seen: &ObservedContainer) -> bool {
+        match seen.state {
+            ContainerState::Running | ContainerState::Paused | ContainerState::Restarting => {}
+            // The start resolves the paths.
+            ContainerState::Created
+            | ContainerState::Exited { .. }
+            | ContainerState::Dead
+            | ContainerState::Removing => return true,
+        }
+        let tree = self.observed.trees.get(&seen.identity.uid);
+        bound_directories(&seen.identity.role)
+            .iter()
+            .all(|path| matches!(tree.and_then(|tree| tree.get(path)), Some(Entry::Directory { .. })))
     }
 
     /// Stops and removes. Restarting is switched off first: a daemon that is restarted between two of these

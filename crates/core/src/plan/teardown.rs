@@ -3,6 +3,7 @@
 
 use super::{Planner, Unit};
 use crate::labels::Role;
+use crate::observed::ContainerState;
 use crate::step::Step;
 
 impl Planner<'_> {
@@ -11,10 +12,18 @@ impl Planner<'_> {
         let observed = self.observed;
         let mut containers: Vec<_> = observed.containers.iter().collect();
         containers.sort_by_key(|container| (container.identity.role != Role::Gateway, &container.name));
+        let mut waiting = false;
         for container in containers {
-            if !self.is_held(&Unit::of(&container.identity.role)) {
+            waiting |= container.state == ContainerState::Removing;
+            if self.is_held(&Unit::of(&container.identity.role)) {
+                waiting = true;
+            } else {
                 self.remove_container(container);
             }
+        }
+        // A container that is still there may run, and needs its network and files until it is gone.
+        if waiting {
+            return;
         }
         for network in &observed.networks {
             let step = Step::RemoveNetwork { id: network.id.clone(), name: network.name.clone() };

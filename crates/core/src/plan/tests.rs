@@ -184,12 +184,52 @@ fn a_failed_pull_is_tried_again_later_and_later() {
 
 #[test]
 fn an_image_that_went_stops_no_container_that_runs_on_it() {
+    let mut declared = declare(TWO_SERVERS);
+    let mut world = World::with_images(&declared);
+    world.reconcile(&declared);
+    declared.pins = world.desire(&declared).pins;
+    world.observed.images.values_mut().for_each(|state| *state = ImageState::Absent);
+    let plan = world.plan(&declared);
+    assert!(texts(&plan).iter().all(|step| step.starts_with("pull image")), "{plan}");
+}
+
+#[test]
+fn a_server_whose_next_image_is_missing_is_served_by_its_old_container() {
+    let mut declared = declare(TWO_SERVERS);
+    let mut world = World::with_images(&declared);
+    world.reconcile(&declared);
+    let before = world.desire(&declared).config_revision;
+    declared.metadata.generation += 1;
+    world.observed.images.insert("mcp/fetch:1".to_owned(), ImageState::Absent);
+    let plan = world.plan(&declared);
+    assert_eq!(world.desire(&declared).config_revision, before, "the gateway goes on knowing it");
+    assert!(!texts(&plan).iter().any(|step| step.starts_with("remove")), "{plan}");
+}
+
+#[test]
+fn a_running_container_whose_directory_was_lost_is_made_anew() {
     let declared = declare(TWO_SERVERS);
     let mut world = World::with_images(&declared);
     world.reconcile(&declared);
-    world.observed.images.values_mut().for_each(|state| *state = ImageState::Absent);
-    let plan = world.plan(&declared);
-    assert!(engine(&plan).iter().all(|step| step.starts_with("pull image")), "{plan}");
+    let tree = world.observed.trees.get_mut(&Uuid::from_u128(42)).unwrap();
+    tree.retain(|path, _| !path.starts_with("sockets/servers/time"));
+    let steps = texts(&world.reconcile(&declared));
+    assert!(steps.contains(&"remove container mcp-server-u1.default.time".to_owned()), "{steps:?}");
+    assert!(!steps.iter().any(|step| step.ends_with("mcp-gateway-u1")), "{steps:?}");
+    assert!(world.plan(&declared).is_empty());
+}
+
+#[test]
+fn deletion_keeps_network_and_files_while_a_container_is_still_there() {
+    let declared = declare(TWO_SERVERS);
+    let mut world = World::with_images(&declared);
+    world.reconcile(&declared);
+    let held = BTreeMap::from([(Unit::Server("time".to_owned()), at(30))]);
+    let kept =
+        |plan: &Plan| !texts(plan).iter().any(|s| s.starts_with("remove network") || s == "remove all files");
+    assert!(kept(&plan(None, &world.observed, &held, at(0))), "held");
+    world.container("mcp-server-u1.default.time").state = ContainerState::Removing;
+    assert!(kept(&plan(None, &world.observed, &Holds::new(), at(0))), "being removed");
 }
 
 #[test]

@@ -256,6 +256,21 @@ fn a_transition_time_moves_only_with_the_status() {
 }
 
 #[test]
+fn while_the_engine_is_away_nothing_is_known_and_the_rest_is_kept() {
+    let bench = Bench::running(&[("time", ServerPhase::Running), ("fetch", ServerPhase::Running)]);
+    let before = bench.status();
+    let away = ended_early(1, &Early::EngineAway, Some(&before), at(10));
+    expect(&away, &[(Available, Unknown, "EngineUnavailable"), (Ready, Unknown, "EngineUnavailable")]);
+    expect(&away, &[(Accepted, True, "Accepted")]);
+    assert_eq!((&away.servers, &away.endpoint), (&before.servers, &before.endpoint));
+    assert_eq!(ended_early(1, &Early::EngineAway, Some(&away), at(20)), away, "said once");
+    let refused = Early::Refused("FloorViolation", "refused by the floor".to_owned());
+    let status = ended_early(2, &refused, Some(&before), at(10));
+    expect(&status, &[(Accepted, False, "FloorViolation"), (Ready, True, "ServersAnswer")]);
+    assert_eq!(status.summary(), "Ready");
+}
+
+#[test]
 fn a_gateway_that_is_being_deleted_lists_what_remains() {
     let bench = Bench::running(&[]);
     let status = terminating(2, &bench.world.observed, &Failures::new(), None, at(0));

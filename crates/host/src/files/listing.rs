@@ -25,12 +25,21 @@ pub(crate) fn list(root: BorrowedFd<'_>) -> io::Result<Tree> {
     tree.insert(String::new(), Entry::Directory { mode: permissions(fs::fstat(root)?.st_mode) });
     let mut queue = VecDeque::from([(String::new(), 0)]);
     while let Some((path, depth)) = queue.pop_front() {
-        let directory = match open_path(root, &path) {
-            // Gone or replaced since it was listed: what is true now is seen the next time.
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
-            other => other?,
+        let opened = open_path(root, &path).map_err(io::Error::from);
+        let (names, directory) = match opened.and_then(|opened| Ok((names(opened.as_fd())?, opened))) {
+            Ok(both) => both,
+            Err(error) => match Errno::from_io_error(&error) {
+                // Gone or replaced since it was listed: what is true now is seen the next time.
+                Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
+                // A container may close its own directory to us; that must not hide the rest of the tree.
+                Some(errno) if is_refusal(errno) && !path.is_empty() => {
+                    tree.insert(path, Entry::Other);
+                    continue;
+                }
+                _ => return Err(error),
+            },
         };
-        for name in names(directory.as_fd())? {
+        for name in names {
             if path.is_empty() && name == MARK_FILE {
                 continue;
             }
@@ -54,6 +63,7 @@ pub(crate) fn list(root: BorrowedFd<'_>) -> io::Result<Tree> {
 fn look(directory: BorrowedFd<'_>, name: &str, depth: usize) -> io::Result<Option<Entry>> {
     let stat = match fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
         Err(Errno::NOENT) => return Ok(None),
+        Err(errno) if is_refusal(errno) => return Ok(Some(Entry::Other)),
         other => other?,
     };
     let mode = permissions(stat.st_mode);
@@ -64,10 +74,16 @@ fn look(directory: BorrowedFd<'_>, name: &str, depth: usize) -> io::Result<Optio
             Ok(Some(content)) => Entry::File { mode, sha256: hex::encode(Sha256::digest(content)) },
             Ok(None) => Entry::Other,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if Errno::from_io_error(&error).is_some_and(is_refusal) => Entry::Other,
             Err(error) => return Err(error),
         },
         _ => Entry::Other,
     }))
+}
+
+/// Whether we may not look, which says something of this one entry alone.
+fn is_refusal(errno: Errno) -> bool {
+    matches!(errno, Errno::ACCESS | Errno::PERM)
 }
 
 fn open_path(root: BorrowedFd<'_>, path: &str) -> rustix::io::Result<OwnedFd> {

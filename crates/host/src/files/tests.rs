@@ -1,6 +1,7 @@
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 use bowline_core::observed::Entry;
+use rustix::thread::CapabilitySet;
 
 use super::*;
 
@@ -198,4 +199,40 @@ fn pipes_and_huge_files_are_listed_as_something_else_and_hold_nobody_up() {
     std::fs::File::create(g.root().join("huge")).unwrap().set_len(1 << 30).unwrap();
     assert_eq!(g.listing()["pipe"], Entry::Other);
     assert_eq!(g.listing()["huge"], Entry::Other);
+}
+
+/// What a container does to its own directory with one chmod.
+#[test]
+fn what_we_may_not_look_at_is_listed_as_other_and_hides_nothing_else() {
+    let g = ground();
+    g.make("", 0o755);
+    g.make("closed", 0o700);
+    g.write("closed/inside", "").unwrap();
+    g.make("blind", 0o755);
+    g.write("blind/inside", "").unwrap();
+    g.write("file", "secret").unwrap();
+    g.make("open", 0o755);
+    for (path, mode) in [("closed", 0o000), ("blind", 0o444), ("file", 0o000)] {
+        std::fs::set_permissions(g.root().join(path), PermissionsExt::from_mode(mode)).unwrap();
+    }
+    // Root may look at everything by its capabilities, which are the thread's own.
+    let listed = std::thread::scope(|scope| {
+        let look = scope.spawn(|| {
+            let mut own = rustix::thread::capabilities(None).unwrap();
+            own.effective.remove(CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH);
+            rustix::thread::set_capabilities(None, own).unwrap();
+            g.listing()
+        });
+        look.join().unwrap()
+    });
+    let expected = [
+        ("", Entry::Directory { mode: 0o755 }),
+        ("blind", Entry::Other),
+        ("closed", Entry::Other),
+        ("file", Entry::Other),
+        ("open", Entry::Directory { mode: 0o755 }),
+    ];
+    assert_eq!(listed, expected.map(|(path, entry)| (path.to_owned(), entry)).into());
+    std::fs::set_permissions(g.root().join("closed"), PermissionsExt::from_mode(0o700)).unwrap();
+    std::fs::set_permissions(g.root().join("blind"), PermissionsExt::from_mode(0o700)).unwrap();
 }

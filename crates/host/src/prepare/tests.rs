@@ -35,6 +35,57 @@ fn another_installations_runtime_directory_is_refused_and_left_as_it_is() {
     prepare_runtime(dir.path(), &owner(1)).unwrap();
 }
 
+/// Each directory whose maker decides what we trust, made beforehand and left open to others.
+#[test]
+fn a_directory_that_others_may_write_to_is_refused_and_left_as_it_is() {
+    for name in ["", API, CONTROLLER, GATEWAYS] {
+        let dir = tmpfs();
+        let lax: PathBuf = dir.path().join(name).components().collect();
+        std::fs::create_dir_all(&lax).unwrap();
+        for open in [0o770, 0o702, 0o1777] {
+            std::fs::set_permissions(&lax, PermissionsExt::from_mode(open)).unwrap();
+            let refused = prepare_runtime(dir.path(), &owner(1)).unwrap_err();
+            assert!(matches!(&refused, PrepareError::Writable { mode, .. } if *mode == open), "{refused}");
+            let text = refused.to_string();
+            assert!(text.contains(lax.to_str().unwrap()) && text.contains("--runtime-dir"), "{text}");
+            assert_eq!(mode(&lax), open);
+        }
+        std::fs::set_permissions(&lax, PermissionsExt::from_mode(0o755)).unwrap();
+        prepare_runtime(dir.path(), &owner(1)).unwrap();
+    }
+}
+
+#[test]
+fn a_directory_that_another_user_made_is_refused() {
+    // Only root can make one, and of any other user /proc/1 is one that is there already.
+    let dir = tmpfs();
+    let path = dir.path().join("theirs");
+    std::fs::create_dir(&path).unwrap();
+    let theirs = match std::os::unix::fs::chown(&path, Some(12_345), None) {
+        Ok(()) => path,
+        Err(_) => PathBuf::from("/proc/1"),
+    };
+    let uid = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(&theirs).unwrap());
+    let refused = require_ours(files::open_absolute(&theirs).unwrap(), &theirs, RUNTIME_FLAG).unwrap_err();
+    assert!(matches!(&refused, PrepareError::NotOurs { uid: found, .. } if *found == uid), "{refused}");
+    if uid == 12_345 {
+        let refused = prepare_runtime(&theirs, &owner(1)).unwrap_err();
+        assert!(matches!(refused, PrepareError::NotOurs { .. }), "{refused}");
+        assert!(std::fs::read_dir(&theirs).unwrap().next().is_none(), "something was put into it");
+    }
+}
+
+#[test]
+fn a_bridge_is_not_installed_where_others_may_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let (bridge, store) = (dir.path().join("bridge"), dir.path().join("store"));
+    std::fs::write(&bridge, b"\x7fELF").unwrap();
+    std::fs::create_dir(&store).unwrap();
+    std::fs::set_permissions(&store, PermissionsExt::from_mode(0o777)).unwrap();
+    let refused = install_bridge(&bridge, &store).unwrap_err();
+    assert!(matches!(refused, PrepareError::Writable { mode: 0o777, .. }), "{refused}");
+}
+
 #[test]
 fn a_runtime_directory_on_no_tmpfs_is_refused_and_the_flag_named() {
     // The source tree of this crate is on no tmpfs wherever it is built.

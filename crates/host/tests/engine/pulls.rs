@@ -6,7 +6,9 @@ use std::pin::pin;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use bollard::query_parameters::{PushImageOptionsBuilder, RemoveImageOptions, TagImageOptionsBuilder};
+use bollard::query_parameters::{
+    ImportImageOptions, PushImageOptionsBuilder, RemoveImageOptions, TagImageOptionsBuilder,
+};
 use bowline_core::observed::ImageState;
 use bowline_core::step::Step;
 use bowline_host::EngineHint;
@@ -66,6 +68,15 @@ impl Ground {
         self.host.observe(&self.key, &images).await.unwrap().images.remove(reference).unwrap()
     }
 
+    async fn tag(&self, repository: &str) {
+        let tag = TagImageOptionsBuilder::new().repo(repository).tag("1").build();
+        self.docker.tag_image(&self.image, Some(tag)).await.unwrap();
+    }
+
+    async fn untag(&self, reference: &str) {
+        self.docker.remove_image(reference, None::<RemoveImageOptions>, None).await.unwrap();
+    }
+
     /// Begins a pull and waits for the hint that it has ended.
     async fn pull(&self, reference: &str) -> ImageState {
         let mut hints = pin!(self.host.events());
@@ -83,14 +94,13 @@ fn an_image_is_pulled_while_another_registry_hangs_and_a_missing_one_is_told() {
         let registry = Registry::start(&ground).await;
         let repository = registry.repository();
         let reference = format!("{repository}:1");
-        let tag = TagImageOptionsBuilder::new().repo(&repository).tag("1").build();
-        ground.docker.tag_image(&ground.image, Some(tag)).await.unwrap();
+        ground.tag(&repository).await;
         let push = PushImageOptionsBuilder::new().tag("1").build();
         let mut progress = Box::pin(ground.docker.push_image(&repository, Some(push), None));
         while let Some(line) = progress.next().await {
             line.unwrap();
         }
-        ground.docker.remove_image(&reference, None::<RemoveImageOptions>, None).await.unwrap();
+        ground.untag(&reference).await;
         assert_eq!(ground.image_state(&reference).await, ImageState::Absent);
 
         // It accepts, and never says a word.
@@ -113,6 +123,52 @@ fn an_image_is_pulled_while_another_registry_hangs_and_a_missing_one_is_told() {
             assert!(!message.is_empty());
         }
         assert!(matches!(ground.image_state(&hung).await, ImageState::Pulling { .. }));
-        ground.docker.remove_image(&reference, None::<RemoveImageOptions>, None).await.unwrap();
+        ground.untag(&reference).await;
+    });
+}
+
+#[test]
+fn an_image_that_could_not_be_pulled_and_then_appears_is_noticed_however_it_comes() {
+    test(async |ground| {
+        // Nobody listens there.
+        let repository = format!("127.0.0.1:{}/x", free_port());
+        let reference = format!("{repository}:1");
+        // The image would go with its only name. This one goes with the ground, by the image's id.
+        ground.tag(&format!("{}-kept", ground.owner.instance)).await;
+        ground.tag(&repository).await;
+        let mut saved = Vec::new();
+        let mut export = Box::pin(ground.docker.export_image(&reference));
+        while let Some(part) = export.next().await {
+            saved.extend_from_slice(&part.unwrap());
+        }
+        ground.untag(&reference).await;
+
+        let by_tag = async || ground.tag(&repository).await;
+        let by_load = async || {
+            let body = bollard::body_full(saved.clone().into());
+            let mut load = Box::pin(ground.docker.import_image(ImportImageOptions::default(), body, None));
+            while let Some(line) = load.next().await {
+                line.unwrap();
+            }
+        };
+        for way in ["tag", "load"] {
+            let ImageState::Failed { failures, .. } = ground.pull(&reference).await else { panic!("pulled") };
+            assert_eq!(failures, 1, "failures of before the image was there are forgotten");
+            let mut hints = pin!(ground.host.events());
+            assert_eq!(hints.next().await, Some(EngineHint::All));
+            match way {
+                "tag" => by_tag().await,
+                _ => by_load().await,
+            }
+            let hint = tokio::time::timeout(Duration::from_secs(20), hints.next()).await;
+            assert_eq!(
+                hint.expect("the image is noticed"),
+                Some(EngineHint::Key(ground.key.clone())),
+                "{way}"
+            );
+            assert!(matches!(ground.image_state(&reference).await, ImageState::Present(_)), "{way}");
+            ground.untag(&reference).await;
+            assert_eq!(ground.image_state(&reference).await, ImageState::Absent, "{way}");
+        }
     });
 }

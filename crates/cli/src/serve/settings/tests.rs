@@ -22,8 +22,16 @@ fn a_password_in_the_command_line_is_refused_with_the_other_way() {
 
 #[test]
 fn publishing_beyond_loopback_needs_a_word_more() {
-    assert!(refusal(&["--publish-address", "0.0.0.0"]).contains("--insecure-publish"));
-    assert!(refusal(&["--publish-address", "::"]).contains("--insecure-publish"));
+    assert!(refusal(&["--publish-address", "192.0.2.1"]).contains("--insecure-publish"));
+    assert!(refusal(&["--publish-address", "2001:db8::1"]).contains("--insecure-publish"));
+}
+
+#[test]
+fn an_address_that_stands_for_all_is_refused_whatever_else_is_said() {
+    for address in ["0.0.0.0", "::", "::ffff:0.0.0.0"] {
+        let text = refusal(&["--publish-address", address, "--insecure-publish"]);
+        assert!(text.contains(address) && text.contains("name the address itself"), "{text}");
+    }
 }
 
 #[test]

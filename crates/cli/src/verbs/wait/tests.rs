@@ -1,6 +1,8 @@
 use serde_json::{Value, json};
 
+use super::super::testing::{FakeApi, ok};
 use super::*;
+use crate::args::Command;
 use crate::output::samples::{condition, gateway, status};
 
 fn verdict(conditions: &[Value], change: impl FnOnce(&mut Object)) -> Verdict {
@@ -51,4 +53,23 @@ fn what_cannot_come_fails_at_once_with_the_reason() {
 fn set_reason(object: &mut Object, reason: &str) {
     let status = object.status.as_mut().unwrap();
     status["servers"][1]["reason"] = json!(reason);
+}
+
+/// Runs a command line where nothing is.
+async fn wait_in_emptiness(line: &str) -> Result<(), Failure> {
+    let api = FakeApi::answering(|request| {
+        assert_eq!(request, "GET /v1/namespaces/typo/gateways");
+        ok(json!({ "items": [], "resourceVersion": 1 }))
+    });
+    let Command::Wait(args) = api.command(line) else { panic!("not wait") };
+    let (mut ui, _out) = Ui::captured();
+    run(args, &mut ui).await
+}
+
+#[tokio::test]
+async fn nothing_never_comes_to_meet_a_condition_but_is_gone() {
+    let failure = wait_in_emptiness("bowline wait gateways -n typo --for=condition=Ready").await.unwrap_err();
+    assert!(failure.to_string().contains("no matching resources found"), "{failure}");
+    assert_eq!(failure.exit_code(), 1);
+    assert_eq!(wait_in_emptiness("bowline wait gateways -n typo --for=delete").await, Ok(()));
 }
