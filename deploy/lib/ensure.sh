@@ -167,8 +167,9 @@ ensure_engine() {
 # It answers, or the one that we started is gone: then there is nothing to wait for.
 engine_settled() { engine_answers || { [ -f "$1/dockerd.pid" ] && ! is_ours "$1/dockerd.pid"; }; }
 
-# Without pgrep, which a minimal system does not have.
-dockerd_runs() { grep -qsx dockerd /proc/[0-9]*/comm; }
+# Without pgrep, which a minimal system does not have. One that has ended and was not waited for still has its
+# entry there, with the state Z.
+dockerd_runs() { grep -qsE '^[0-9]+ \(dockerd\) [^ZX]' /proc/[0-9]*/stat; }
 
 start_dockerd() {
     local state=$1
