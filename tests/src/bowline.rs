@@ -143,7 +143,8 @@ impl Bowline {
         wait::until("bowline serve refuses to start", Duration::from_secs(60), || self.ended()).0
     }
 
-    fn launch(&mut self) {
+    /// Starts `serve` and does not wait for it: for a test that has something in store for its very first calls.
+    pub fn launch(&mut self) {
         assert!(self.server.is_none(), "it runs already");
         let log = File::options().create(true).append(true).open(self.log_path()).expect("the log");
         let mut command = program();

@@ -5,6 +5,7 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use bowline_core::causes::with_causes;
 use bowline_core::diagnostic::Diagnostic;
 use bowline_core::object::{GatewayKey, ObjectKey};
 use bowline_store::DbError;
@@ -185,16 +186,4 @@ impl From<DbError> for Problem {
             _ => Self::internal(),
         }
     }
-}
-
-/// An error and its causes in one line, for the log.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

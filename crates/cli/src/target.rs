@@ -85,9 +85,6 @@ pub(crate) struct Targets {
 }
 
 /// Reads `KIND`, `KIND NAME…`, `KIND/NAME…`, `gateway/NS/NAME…`, with the namespace of `-n`.
-///
-/// A gateway without a name of its own is the namespace's `default` where the namespace is known from the
-/// target (`gateway/u1`), as in `NS[/NAME]`.
 pub(crate) fn read(words: &[String], namespace: Option<&str>) -> Result<Targets, Failure> {
     let Some((first, rest)) = words.split_first() else {
         return Err(Failure::user("no resource named").hint("name a kind: gateways, catalogs"));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bowline_core::causes::with_causes;
 use bowline_core::desired::{Declared, Desired, Settings, Wanted, desire};
 use bowline_core::floor;
 use bowline_core::labels::Role;
@@ -95,7 +96,7 @@ impl<W: World> Reconciler<W> {
                     ReconcileError::Gone => true,
                     ReconcileError::Floor(_) | ReconcileError::Unreadable { .. } => false,
                 };
-                tracing::warn!(error = %chain(&error), away, "run did not end");
+                tracing::warn!(error = %with_causes(&error), away, "run did not end");
                 if away { Outcome::Again(AWAY) } else { Outcome::Failed }
             }
         }
@@ -111,7 +112,7 @@ impl<W: World> Reconciler<W> {
                     Early::EngineAway
                 }
                 ReconcileError::Floor(violation) => Early::Refused("FloorViolation", violation.to_string()),
-                ReconcileError::Unreadable { .. } => Early::Refused("Unreadable", chain(error)),
+                ReconcileError::Unreadable { .. } => Early::Refused("Unreadable", with_causes(error)),
                 ReconcileError::World(_) | ReconcileError::Store(_) | ReconcileError::Gone => return Ok(()),
             };
             let Some(record) = self.store.load_gateway(key).await? else { return Ok(()) };
@@ -122,7 +123,7 @@ impl<W: World> Reconciler<W> {
             self.report(metadata.uid, placement.epoch, previous.as_ref(), &status).await
         };
         if let Err(error) = told.await {
-            tracing::warn!(error = %chain(&error), "the status could not be written");
+            tracing::warn!(error = %with_causes(&error), "the status could not be written");
         }
     }
 
@@ -317,16 +318,4 @@ fn previous_status(object: &Stored) -> Option<GatewayStatus> {
 /// Plain structs with string keys always become JSON.
 fn json<T: serde::Serialize>(value: &T) -> serde_json::Value {
     serde_json::to_value(value).unwrap_or_default()
-}
-
-/// An error and its causes in one line, for the log.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

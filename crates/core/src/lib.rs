@@ -4,6 +4,7 @@
 //! world come in as arguments; plans, statuses and schedules come out as plain, comparable data.
 
 pub mod catalog;
+pub mod causes;
 pub mod container;
 pub mod desired;
 pub mod diagnostic;

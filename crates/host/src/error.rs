@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bollard::errors::Error as Bollard;
+use bowline_core::causes::with_causes;
 
 /// Why the host could not be looked at.
 #[derive(Debug, thiserror::Error)]
@@ -97,23 +98,8 @@ impl From<Bollard> for CallError {
             | Bollard::HyperResponseError { .. }
             | Bollard::HyperLegacyError { .. }
             | Bollard::RequestTimeoutError
-            | Bollard::SocketNotFoundError(_) => CallError::Connection(chain(&error)),
-            other => CallError::Other(chain(&other)),
+            | Bollard::SocketNotFoundError(_) => CallError::Connection(with_causes(&error)),
+            other => CallError::Other(with_causes(&other)),
         }
     }
-}
-
-/// An error and its causes on one line; neighbours that repeat each other are shown once.
-pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let words = cause.to_string();
-        if !text.contains(&words) {
-            text.push_str(": ");
-            text.push_str(&words);
-        }
-        source = cause.source();
-    }
-    text
 }

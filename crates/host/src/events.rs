@@ -86,7 +86,7 @@ impl Source {
                 let began = Instant::now();
                 let ended = match self.connection(&mut pulls).await {
                     Ok(Closed) => return,
-                    Err(error) => crate::error::chain(&error),
+                    Err(error) => bowline_core::causes::with_causes(&error),
                 };
                 failures = if began.elapsed() >= CALM { 0 } else { failures.saturating_add(1) };
                 let wait = wait(failures, rand::random_range(0.5..=1.0));

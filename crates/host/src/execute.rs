@@ -168,7 +168,7 @@ fn looked(error: &CallError) -> StepFailure {
 /// Likewise, through one of the calls that tell what they were about.
 fn looked_at(error: &HostError) -> StepFailure {
     let class = if error.is_unavailable() { FailureClass::Unavailable } else { FailureClass::Failed };
-    failure(class, crate::error::chain(error))
+    failure(class, bowline_core::causes::with_causes(error))
 }
 
 /// A change failed. A deadline is this one call's: the Engine may be well otherwise.

@@ -23,7 +23,7 @@ where
 {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
-        .map_err(|error| crate::error::chain(&error))?;
+        .map_err(|error| bowline_core::causes::with_causes(&error))?;
     let request = Request::builder()
         .method(method)
         .uri(path)
@@ -32,7 +32,8 @@ where
         .body(Full::new(body))
         .map_err(|error| error.to_string())?;
     let exchange = async {
-        let response = sender.send_request(request).await.map_err(|error| crate::error::chain(&error))?;
+        let response =
+            sender.send_request(request).await.map_err(|error| bowline_core::causes::with_causes(&error))?;
         let status = response.status();
         let body = Limited::new(response.into_body(), BODY_BYTES)
             .collect()
@@ -48,7 +49,7 @@ where
         ended = &mut connection => match ended {
             // The last bytes may have been read by the connection just before it ended.
             Ok(()) => exchange.await,
-            Err(error) => Err(crate::error::chain(&error)),
+            Err(error) => Err(bowline_core::causes::with_causes(&error)),
         },
     }
 }
