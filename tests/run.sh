@@ -145,7 +145,10 @@ if wants quick; then
     part "Architecture" architecture
 fi
 if wants unit || wants e2e; then part "Docker Engine" engine; fi
-if wants unit; then part "Tests of the crates" crate_tests; fi
+if wants unit; then
+    part "Checked queries" deploy/lib/prepare-queries.sh --check
+    part "Tests of the crates" crate_tests
+fi
 if wants e2e; then
     part "Images" images
     part "MCP client library" python_sdk

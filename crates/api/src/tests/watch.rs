@@ -128,6 +128,8 @@ async fn an_open_watch_does_not_hold_up_the_end() {
     let begun = std::time::Instant::now();
     fixture.end().await;
     assert!(begun.elapsed() < SOON);
-    let end = tokio::time::timeout(SOON, watch.body.frame()).await.expect("the watch ends");
-    assert!(end.is_none_or(|frame| frame.is_err()));
+    // What was under way when the service stopped, such as the bookmark of a listener that has just connected, may
+    // still come; then it ends.
+    let rest = async { while let Some(Ok(_)) = watch.body.frame().await {} };
+    tokio::time::timeout(SOON, rest).await.expect("the watch ends");
 }
