@@ -54,6 +54,14 @@ impl Host {
                 format!("the subnet {} overlaps another network ({error})", spec.subnet),
             ));
         }
+        if error.status() == Some(403) {
+            // The subnet is taken and no network is seen to have it: one is being made, most likely ours, by a
+            // call whose answer was lost. (Measured on 20.10: a network is listed 0.5 s after its subnet is taken.)
+            return Err(failure(
+                FailureClass::Moved,
+                format!("the subnet {} is held by a network that is being made ({error})", spec.subnet),
+            ));
+        }
         Err(changed(&error))
     }
 
