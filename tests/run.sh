@@ -135,6 +135,13 @@ end_to_end() {
         cargo nextest run "${locked[@]}" --profile "$profile" --package bowline-tests --test e2e
 }
 
+# Needs root, as the engine does that it starts.
+service() {
+    local host
+    host=$(rustc --version --verbose | sed -n 's/^host: //p')
+    tests/systemd/run.sh target/debug/bowline "target/$host/image/bowline-bridge"
+}
+
 part "Tools" tools
 if wants quick; then
     part "Formatting" cargo fmt --all --check
@@ -153,4 +160,5 @@ if wants e2e; then
     part "Images" images
     part "MCP client library" python_sdk
     part "End-to-end tests" end_to_end
+    part "Service" service
 fi

@@ -1,18 +1,14 @@
 //! The command line as a user meets it: exit codes, errors that name their place, output that goes back in.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
-use std::sync::mpsc::{self, Receiver};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bowline_tests::bowline::Bowline;
 use bowline_tests::engine::Engine;
 use bowline_tests::proxy::{RecordingProxy, Verdict};
 use bowline_tests::wait;
 
-use crate::support::{LIGHT, PATIENCE, all_ready, call, catalog, entry, gateway};
+use crate::support::{LIGHT, PATIENCE, Watching, all_ready, call, catalog, entry, gateway};
 
 const DONE: i32 = 0;
 const USERS_FAULT: i32 = 1;
@@ -52,7 +48,7 @@ fn all_errors_of_all_files_are_told_with_file_line_and_column() {
     for hint in ["servers", "light", "namespace", "hint:"] {
         assert!(said.contains(hint), "{hint} is not in\n{said}");
     }
-    assert_eq!(bowline.cli(["get", "catalogs", "-o", "name"]).ok(), "", "all or nothing");
+    assert_eq!(bowline.cli(["get", "clustercatalogs", "-o", "name"]).ok(), "", "all or nothing");
 
     let said = bowline
         .cli_with_input(["apply", "-f", "-"], "kind: Gateway\nkind: Gateway\n")
@@ -71,7 +67,7 @@ fn what_get_prints_is_applied_again_unchanged() {
             );
     bowline.apply(&(light() + &gateway("u1", &["light"]) + &labelled));
     all_ready(&bowline, &["u1", "u2"]);
-    let catalogs = bowline.cli(["get", "catalogs", "-o", "yaml"]).ok();
+    let catalogs = bowline.cli(["get", "clustercatalogs", "-o", "yaml"]).ok();
     let gateways = bowline.cli(["get", "gateways", "-A", "-o", "yaml"]).ok();
     assert_eq!(
         bowline.apply(&format!("{catalogs}---\n{gateways}")),
@@ -116,57 +112,6 @@ fn a_dry_run_shows_the_steps_and_changes_nothing() {
     assert_eq!(bowline.cli(["tools", "u1", "-o", "name"]).ok().lines().count(), 6, "nothing was changed");
 }
 
-/// A verb that goes on printing, and its lines as they come. It ends with the value.
-struct Watching {
-    child: Child,
-    lines: Receiver<String>,
-}
-
-impl Watching {
-    fn start(bowline: &Bowline, arguments: &[&str]) -> Self {
-        let mut command = bowline.command(arguments);
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("bowline");
-        let stdout = BufReader::new(child.stdout.take().expect("piped"));
-        let (sender, lines) = mpsc::channel();
-        thread::spawn(move || {
-            for line in stdout.lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    break;
-                }
-            }
-        });
-        Self { child, lines }
-    }
-
-    /// Reads lines up to one that has all of these words.
-    fn until(&self, words: &[&str]) -> String {
-        let deadline = Instant::now() + PATIENCE;
-        let mut seen = Vec::new();
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let Ok(line) = self.lines.recv_timeout(left) else {
-                panic!("no line with {words:?} after {seen:#?}");
-            };
-            if words.iter().all(|word| line.contains(word)) {
-                return line;
-            }
-            seen.push(line);
-        }
-    }
-}
-
-impl Drop for Watching {
-    fn drop(&mut self) {
-        let _ended_already = self.child.kill();
-        let _reaped = self.child.wait();
-    }
-}
-
 #[test]
 fn a_watch_shows_each_change_as_it_happens() {
     let bowline = running();
@@ -182,7 +127,7 @@ fn a_watch_shows_each_change_as_it_happens() {
     bowline.cli(["delete", "gateway/u1/default"]).ok();
     watching.until(&["u1", "default", "Terminating"]);
 
-    let logs = Watching::start(&bowline, &["get", "catalogs", "-w", "-o", "name"]);
+    let logs = Watching::start(&bowline, &["get", "clustercatalogs", "-w", "-o", "name"]);
     logs.until(&["clustercatalog/base"]);
 }
 

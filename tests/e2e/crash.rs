@@ -13,12 +13,13 @@ use std::time::Instant;
 use bowline_tests::bowline::Bowline;
 use bowline_tests::engine::Engine;
 use bowline_tests::figures;
+use bowline_tests::image::MadeImage;
 use bowline_tests::postgres::Postgres;
 use bowline_tests::proxy::{Moment, RecordingProxy};
 use bowline_tests::snapshot::Snapshot;
 use bowline_tests::wait;
 
-use crate::support::{LIGHT, PATIENCE, all_ready, catalog, entry, gateway};
+use crate::support::{LIGHT, PATIENCE, all_ready, catalog, condition, entry, gateway, gateway_image, is_current};
 
 /// Instances side by side: a life is mostly waiting.
 const SIDE_BY_SIDE: usize = 3;
@@ -210,4 +211,134 @@ fn ten_kills_at_random_while_twenty_gateways_converge_leave_no_trace() {
             begin.elapsed().as_secs_f64()
         ),
     );
+}
+
+/// What the container of the one gateway of a rig or of its one server becomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    /// Another server, which answers.
+    Server,
+    /// Another gateway, which answers.
+    Gateway,
+    /// A server whose program ends at once: the one before comes back.
+    TakenBack,
+}
+
+/// A way from what works to the change, or back: with what text, and how the end is told.
+#[derive(Debug, Clone)]
+struct Edit {
+    text: String,
+    end: &'static str,
+}
+
+impl Change {
+    /// Forth and back.
+    fn edits(self, image: &MadeImage) -> [Edit; 2] {
+        let text = |command: &str, gateway_image: &str| {
+            let light = entry(LIGHT, &format!("disableNetwork: true, command: [{command}]"));
+            let spec = format!("spec: {{ progressDeadlineSeconds: 5, image: '{gateway_image}',");
+            catalog(&[("light", light)]) + &gateway("u1", &["light"]).replace("spec: {", &spec)
+        };
+        let (good, usual) = ("--tools, 'echo,pid'", gateway_image());
+        let (forth, end) = match self {
+            Self::Server => (text("--tools, 'echo,env'", &usual), "Complete"),
+            Self::Gateway => (text(good, image.reference()), "Complete"),
+            Self::TakenBack => (text("--no-such-argument", &usual), "RolledBack"),
+        };
+        [Edit { text: forth, end }, Edit { text: text(good, &usual), end: "Complete" }]
+    }
+}
+
+impl Rig {
+    fn edit(&self, edit: &Edit) -> bool {
+        self.bowline.cli_with_input(["apply", "-f", "-"], &edit.text).status.success()
+    }
+
+    /// Waits for the end of an edit, and takes a picture.
+    fn ended(&self, edit: &Edit) -> Snapshot {
+        wait::until_true("the edit has come to its end", PATIENCE, || {
+            let object = self.bowline.object("gateway", "u1", "default");
+            is_current(&self.bowline, &object)
+                && condition(&object, "Progressing") == ("False".to_owned(), edit.end.to_owned())
+                && condition(&object, "Ready").0 == "True"
+        });
+        Snapshot::take(&self.bowline, &self.postgres).of_specification()
+    }
+
+    /// One edit that nobody disturbs: the picture after it, and how many changing calls it took.
+    fn edited(&self, edit: &Edit) -> (Snapshot, usize) {
+        self.proxy.forget();
+        assert!(self.edit(edit));
+        (self.ended(edit), self.proxy.mutations().len())
+    }
+
+    /// Kills `serve` at this call of an edit, starts it again, and compares the end with the undisturbed one.
+    fn edit_interrupted(&mut self, edit: &Edit, (k, moment): Kill, expected: &Snapshot) {
+        let killer = self.bowline.killer();
+        self.proxy.forget();
+        self.proxy.arm_at(k, moment, move || killer.kill_9());
+        // Its answer may be cut off; the transaction is done before the first call to the Engine.
+        self.edit(edit);
+        self.bowline.wait_ended();
+        self.proxy.disarm();
+        self.bowline.start();
+        assert!(self.edit(edit), "after the restart");
+        let mut difference = expected.difference(&self.ended(edit));
+        // A status is written after what it tells of, but what goes last may be listed a moment longer.
+        wait::reached(PATIENCE, || {
+            difference = expected.difference(&Snapshot::take(&self.bowline, &self.postgres).of_specification());
+            difference.is_empty()
+        });
+        assert!(difference.is_empty(), "killed at {k} {moment:?} of {}:\n{difference}", edit.text);
+    }
+}
+
+/// Carries out some kills of a change and of its way back, and returns how many calls the change takes.
+fn kill_through(change: Change, on_the_way: &[Moment], back_again: &[Moment]) -> (usize, usize) {
+    let image = MadeImage::from(&gateway_image(), "");
+    let mut rig = Rig::start(1, 8);
+    let [forth, back] = change.edits(&image);
+    rig.edited(&back);
+    let (there, calls) = rig.edited(&forth);
+    let (here, calls_back) = rig.edited(&back);
+    let all = |calls: usize, moments: &[Moment]| -> Vec<Kill> {
+        moments.iter().flat_map(|moment| (1..=calls).map(|k| (k, *moment))).collect()
+    };
+    let (mut forward, mut backward) = (all(calls, on_the_way), all(calls_back, back_again));
+    let count = forward.len() + backward.len();
+    while !(forward.is_empty() && backward.is_empty()) {
+        match forward.pop() {
+            Some(kill) => rig.edit_interrupted(&forth, kill, &there),
+            None => drop(rig.edited(&forth)),
+        }
+        match backward.pop() {
+            Some(kill) => rig.edit_interrupted(&back, kill, &here),
+            None => drop(rig.edited(&back)),
+        }
+    }
+    assert!(rig.delete());
+    rig.gone();
+    (calls, count)
+}
+
+#[test]
+fn a_kill_before_or_after_any_call_of_a_replacement_or_of_a_way_back_changes_nothing_about_its_end() {
+    const BEFORE: &[Moment] = &[Moment::BeforeForward];
+    const AFTER: &[Moment] = &[Moment::AfterReply];
+    let begin = Instant::now();
+    // Where both versions are good the way back is the same replacement.
+    let parts = [
+        (Change::Server, BEFORE, AFTER),
+        (Change::Gateway, BEFORE, AFTER),
+        (Change::TakenBack, BEFORE, &[][..]),
+        (Change::TakenBack, AFTER, &[][..]),
+    ];
+    let workers = parts
+        .map(|(change, forth, back)| (change, thread::spawn(move || kill_through(change, forth, back))));
+    let told = workers.map(|(change, worker)| {
+        let (calls, kills) = worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        format!("{change:?} {calls} calls, {kills} kills")
+    });
+    let seconds = begin.elapsed().as_secs_f64();
+    figures::note("crash", &format!("kill -9 while replacing: {}; {seconds:.0} s", told.join("; ")));
 }

@@ -1,13 +1,22 @@
 //! The ground that everything else stands on: an engine that makes and removes, a database that answers.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use bowline_tests::allot::Allotment;
+use bowline_tests::bowline::Bowline;
 use bowline_tests::engine::{Engine, INSTANCE_LABEL, id, label};
+use bowline_tests::figures;
 use bowline_tests::foreign::Foreigners;
 use bowline_tests::postgres::Postgres;
 use bowline_tests::proxy::RecordingProxy;
+use bowline_tests::second_engine::SecondEngine;
 use tempfile::TempDir;
+
+use crate::support::{LIGHT, all_ready, call, catalog, entry, gateway, gateway_image, members};
 
 #[test]
 fn the_engine_makes_and_removes_one_labelled_container() {
@@ -74,4 +83,50 @@ fn forty_near_misses_are_seen_completely_and_go_without_a_trace() {
         engine.call("GET", &format!("/containers/{id}/json"), b"").status == 404
             && engine.call("GET", &format!("/networks/{id}"), b"").status == 404
     }));
+}
+
+#[test]
+fn a_second_engine_carries_a_gateway_in_a_network_of_its_own_and_leaves_nothing() {
+    let begin = Instant::now();
+    let second = SecondEngine::start(false);
+    second.load_images(&[&gateway_image(), LIGHT]);
+    let up = begin.elapsed();
+    let mut bowline = Bowline::new().beside(&second);
+    bowline.start();
+    bowline
+        .apply(&(catalog(&[("light", entry(LIGHT, "disableNetwork: true"))]) + &gateway("u1", &["light"])));
+    all_ready(&bowline, &["u1"]);
+    call(&bowline, "u1", "echo", "{}").ok();
+    assert_eq!(members(&bowline, "u1").len(), 2);
+    assert!(bowline.engine().containers_of(bowline.allotment().instance()).len() >= 2);
+    assert!(
+        Engine::local().containers_of(bowline.allotment().instance()).is_empty(),
+        "none on the machine's"
+    );
+
+    let ports = bowline.allotment().ports();
+    let limit = Duration::from_secs(5);
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, *ports.start()));
+    second.connect(address, limit).expect("published in the network of the second Engine");
+
+    let processes = second.processes();
+    assert!(processes.len() >= 6, "dockerd, containerd, two shims and two containers: {processes:?}");
+    drop(bowline);
+    let folder = second.socket().parent().expect("a folder").to_owned();
+    drop(second);
+    for (pid, name) in processes {
+        // Another process may have the number by now.
+        let now = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        assert_ne!(now.trim(), name, "{pid} still runs");
+    }
+    assert!(!folder.exists());
+    let name = folder.file_name().expect("a name").to_str().expect("text");
+    assert!(!fs::read_to_string("/proc/mounts").expect("the mounts").contains(name));
+    for hierarchy in ["", "memory", "pids", "systemd"] {
+        assert!(!Path::new("/sys/fs/cgroup").join(hierarchy).join(name).exists(), "{hierarchy}");
+    }
+    figures::note(
+        "ground",
+        &format!("a second Engine with two images is up after {:.1} s", up.as_secs_f64()),
+    );
 }

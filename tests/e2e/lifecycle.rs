@@ -11,7 +11,8 @@ use bowline_tests::wait;
 use serde_json::Value;
 
 use crate::support::{
-    LIGHT, PATIENCE, TIME, all_ready, call, catalog, condition, entry, gateway, members, server_state, starts,
+    LIGHT, PATIENCE, TIME, all_ready, call, catalog, condition, entry, gateway, members, server_state, settled,
+    starts,
 };
 
 fn two_servers() -> String {
@@ -135,13 +136,26 @@ fn a_change_recreates_only_the_server_that_it_concerns() {
     let bowline = one_ready_gateway();
     let before = starts(&bowline, "u1");
 
+    // A limit is changed in place.
     let limited = "{ name: light, resources: { limits: { memory: 64Mi } } }";
     assert_eq!(bowline.apply(&gateway("u1", &["clock", limited])), "gateway/u1/default configured\n");
     all_ready(&bowline, &["u1"]);
+    wait::until_true("the server has its new limit", PATIENCE, || {
+        members(&bowline, "u1")["light"]["HostConfig"]["Memory"] == 64 << 20
+    });
+    assert_eq!(starts(&bowline, "u1"), before, "nothing was restarted for it");
+
+    // Another command is another container, and nobody else's.
+    let other = two_servers().replace("echo,pid", "echo,env");
+    assert_eq!(bowline.apply(&other), "clustercatalog/base configured\n");
+    wait::until_true("the new tools are there", PATIENCE, || {
+        call(&bowline, "u1", "env", r#"{"name": "HOME"}"#).status.success()
+    });
+    bowline.apply(&gateway("u1", &["clock", "light"]));
+    settled(&bowline, "u1");
     let after = starts(&bowline, "u1");
     assert_ne!(after["light"], before["light"]);
     assert_eq!((&after["clock"], &after["gateway"]), (&before["clock"], &before["gateway"]));
-    assert_eq!(members(&bowline, "u1")["light"]["HostConfig"]["Memory"], 64 << 20);
     call(&bowline, "u1", "echo", "{}").ok();
 
     // A server that goes and one that comes reach the running gateway without a restart.

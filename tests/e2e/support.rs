@@ -1,18 +1,27 @@
 //! What several subjects need: specifications as text, gateways that are Ready, containers by what they are for.
 
 use std::collections::BTreeMap;
-use std::process::Command;
-use std::time::Duration;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use bowline_tests::bowline::Bowline;
 use bowline_tests::command::{Output, run};
-use bowline_tests::engine::{Engine, id, label};
+use bowline_tests::engine::{id, label};
+use bowline_tests::wait;
 use serde_json::Value;
 
 /// A real MCP server in Python; its tools are `get_current_time` and `convert_time`.
 pub(crate) const TIME: &str = "localhost/mcp-server-time:latest";
 /// A scripted server of one megabyte; its tools are what `--tools` of its command names.
 pub(crate) const LIGHT: &str = "localhost/bowline-test-server:latest";
+/// The image that `serve` makes gateways of, for an Engine that does not have it yet.
+pub(crate) fn gateway_image() -> String {
+    std::env::var("BOWLINE_GATEWAY_IMAGE").expect("BOWLINE_GATEWAY_IMAGE names the image of the gateways")
+}
+
 /// How long gateways may take to become Ready: far longer than they do, so that only what hangs ends a test.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(150);
 
@@ -49,6 +58,26 @@ pub(crate) fn all_ready(bowline: &Bowline, namespaces: &[&str]) {
     bowline.cli(arguments).ok();
 }
 
+/// Waits until the gateway of a namespace is Ready and nothing about it is under way any more: what was replaced is
+/// gone.
+pub(crate) fn settled(bowline: &Bowline, namespace: &str) {
+    wait::until_true("nothing is under way", PATIENCE, || {
+        let object = bowline.object("gateway", namespace, "default");
+        is_current(bowline, &object)
+            && condition(&object, "Progressing") == ("False".to_owned(), "Complete".to_owned())
+            && condition(&object, "Ready").0 == "True"
+    });
+}
+
+/// Whether the status of a gateway speaks of its specification and of the ClusterCatalog `base` as they are now.
+pub(crate) fn is_current(bowline: &Bowline, gateway: &Value) -> bool {
+    let base = bowline.cli(["get", "clustercatalog", "base", "-o", "json"]).json();
+    let number = |value: &Value| value.as_str().and_then(|text| text.parse().ok()).or(value.as_i64());
+    let (version, looked_at) = (&base["metadata"]["resourceVersion"], &gateway["status"]["catalogRevision"]);
+    gateway["status"]["observedGeneration"] == gateway["metadata"]["generation"]
+        && number(looked_at) >= number(version)
+}
+
 /// Calls a tool through the gateway of a namespace.
 pub(crate) fn call(bowline: &Bowline, namespace: &str, tool: &str, arguments: &str) -> Output {
     bowline.cli(["call", namespace, tool, arguments])
@@ -56,7 +85,7 @@ pub(crate) fn call(bowline: &Bowline, namespace: &str, tool: &str, arguments: &s
 
 /// The containers of a namespace's gateway, as `docker inspect` shows them: `gateway`, and each server by its key.
 pub(crate) fn members(bowline: &Bowline, namespace: &str) -> BTreeMap<String, Value> {
-    let engine = Engine::local();
+    let engine = bowline.engine();
     let mut members = BTreeMap::new();
     for listed in engine.containers_of(bowline.allotment().instance()) {
         // Without a uid it is one of those that only look like ours.
@@ -106,4 +135,55 @@ pub(crate) fn docker<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Output
     let mut command = Command::new("docker");
     command.args(arguments);
     run(command, "", Duration::from_secs(120))
+}
+
+/// A verb that goes on printing, and its lines as they come. It ends with the value.
+pub(crate) struct Watching {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Watching {
+    pub(crate) fn start(bowline: &Bowline, arguments: &[&str]) -> Self {
+        let mut command = bowline.command(arguments);
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("bowline");
+        let stdout = BufReader::new(child.stdout.take().expect("piped"));
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Self { child, lines }
+    }
+
+    /// Reads lines up to one that has all of these words.
+    pub(crate) fn until(&self, words: &[&str]) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        let mut seen = Vec::new();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let Ok(line) = self.lines.recv_timeout(left) else {
+                panic!("no line with {words:?} after {seen:#?}");
+            };
+            if words.iter().all(|word| line.contains(word)) {
+                return line;
+            }
+            seen.push(line);
+        }
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        let _ended_already = self.child.kill();
+        let _reaped = self.child.wait();
+    }
 }

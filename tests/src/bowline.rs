@@ -14,7 +14,9 @@ use tempfile::TempDir;
 use crate::allot::Allotment;
 use crate::command::{Output, program, run};
 use crate::engine::{self, Engine};
+use crate::namespace::NetworkNamespace;
 use crate::postgres::Postgres;
+use crate::second_engine::SecondEngine;
 use crate::wait;
 
 /// Longer than any single verb may take that is not waiting for gateways.
@@ -26,6 +28,8 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(180);
 pub struct Bowline {
     allotment: Allotment,
     engine: Engine,
+    /// Where `serve` and the command line run, when it is not the machine's own network.
+    network: Option<NetworkNamespace>,
     docker_host: String,
     state: TempDir,
     runtime: TempDir,
@@ -55,6 +59,7 @@ impl Bowline {
         Self {
             allotment: Allotment::take(),
             engine,
+            network: None,
             docker_host,
             state,
             runtime,
@@ -71,6 +76,14 @@ impl Bowline {
         self
     }
 
+    /// On this Engine, in its network.
+    #[must_use]
+    pub fn beside(mut self, second: &SecondEngine) -> Self {
+        self.engine = second.engine().clone();
+        self.network = Some(second.network());
+        self.through(second.socket())
+    }
+
     /// Reaches the engine through this socket.
     #[must_use]
     pub fn through(mut self, socket: &Path) -> Self {
@@ -78,7 +91,8 @@ impl Bowline {
         self
     }
 
-    /// Sets one more setting of `serve` by the name of its flag without dashes before it; the last one wins.
+    /// Sets one more setting of `serve` by the name of its flag without dashes before it; the last one wins. A flag
+    /// without a value has an empty one.
     #[must_use]
     pub fn with(mut self, flag: &str, value: impl Into<String>) -> Self {
         self.set(flag, value);
@@ -89,6 +103,18 @@ impl Bowline {
     pub fn set(&mut self, flag: &str, value: impl Into<String>) {
         self.settings.retain(|(name, _)| name != flag);
         self.settings.push((flag.to_owned(), value.into()));
+    }
+
+    /// The Engine that it works on, reached directly.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The network that it works in, when it is not the machine's.
+    #[must_use]
+    pub fn network(&self) -> Option<&NetworkNamespace> {
+        self.network.as_ref()
     }
 
     /// The instance's name and its share of the machine.
@@ -147,7 +173,7 @@ impl Bowline {
     pub fn launch(&mut self) {
         assert!(self.server.is_none(), "it runs already");
         let log = File::options().create(true).append(true).open(self.log_path()).expect("the log");
-        let mut command = program();
+        let mut command = program(self.network.as_ref());
         command.arg("serve").args(self.flags()).env("RUST_LOG", "info");
         let server = command
             .stdin(Stdio::null())
@@ -175,7 +201,11 @@ impl Bowline {
         }
         flags.retain(|(name, _)| !self.settings.iter().any(|(set, _)| set == name));
         flags.extend(self.settings.iter().cloned());
-        flags.into_iter().map(|(name, value)| format!("--{name}={value}")).collect()
+        let flag = |(name, value): (String, String)| match value.as_str() {
+            "" => format!("--{name}"),
+            value => format!("--{name}={value}"),
+        };
+        flags.into_iter().map(flag).collect()
     }
 
     /// How `serve` ended, once it has.
@@ -225,7 +255,7 @@ impl Bowline {
 
     /// A verb of the command line against this instance, for a test that runs it beside other things.
     pub fn command<I: IntoIterator<Item = impl AsRef<str>>>(&self, arguments: I) -> Command {
-        let mut command = program();
+        let mut command = program(self.network.as_ref());
         command
             .env("BOWLINE_SERVER", self.socket())
             .env("BOWLINE_RUNTIME_DIR", self.runtime_dir())
@@ -282,6 +312,10 @@ impl Bowline {
                 self.engine.remove_network(engine::id(&network));
             }
             assert!(left.is_empty(), "left over after teardown: {left:?}\n{torn_down:?}");
+        }
+        // Kept by design, but not beyond a test. Each carries the labels that only this instance has.
+        for volume in self.engine.volumes_of(self.allotment.instance()) {
+            self.engine.remove_volume(volume["Name"].as_str().expect("a name"));
         }
     }
 }

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::namespace::NetworkNamespace;
+
 /// What a command printed, and how it ended.
 #[derive(Debug, Clone)]
 pub struct Output {
@@ -83,8 +85,9 @@ pub fn run(mut command: Command, input: &str, limit: Duration) -> Output {
 }
 
 /// The program under test, with an environment in which nothing of the developer's can be read as a setting.
-pub(crate) fn program() -> Command {
-    let mut command = Command::new(program_path());
+pub(crate) fn program(network: Option<&NetworkNamespace>) -> Command {
+    let program = program_path();
+    let mut command = network.map_or_else(|| Command::new(&program), |network| network.command(&program));
     command.env_clear().env("RUST_BACKTRACE", "1");
     for name in ["PATH", "BOWLINE_BRIDGE", "BOWLINE_GATEWAY_IMAGE"] {
         command.envs(std::env::var_os(name).map(|value| (name, value)));

@@ -42,9 +42,21 @@ impl Engine {
         let host = std::env::var("DOCKER_HOST").unwrap_or_else(|_| "unix:///var/run/docker.sock".to_owned());
         let path =
             host.strip_prefix("unix://").unwrap_or_else(|| panic!("no unix socket: DOCKER_HOST={host}"));
-        let engine = Self { socket: PathBuf::from(path) };
+        let engine = Self::at(PathBuf::from(path));
         engine.get("/version");
         engine
+    }
+
+    /// The Engine behind this socket, which need not answer yet.
+    #[must_use]
+    pub fn at(socket: PathBuf) -> Self {
+        Self { socket }
+    }
+
+    /// Whether it answers now. One that is frozen is waited for.
+    #[must_use]
+    pub fn answers(&self) -> bool {
+        self.exchange("GET", "/_ping", b"").is_ok_and(|reply| reply.status == 200)
     }
 
     /// The socket.
@@ -128,6 +140,19 @@ impl Engine {
     #[must_use]
     pub fn networks_of(&self, instance: &str) -> Vec<Value> {
         self.list("/networks?", instance)
+    }
+
+    /// All volumes of one instance.
+    #[must_use]
+    pub fn volumes_of(&self, instance: &str) -> Vec<Value> {
+        let filters = json!({ "label": [format!("{INSTANCE_LABEL}={instance}")] });
+        let listed = self.get(&format!("/volumes?filters={}", encode(&filters.to_string())));
+        listed["Volumes"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// Removes a volume.
+    pub fn remove_volume(&self, name: &str) {
+        self.expect("DELETE", &format!("/volumes/{}", encode(name)), b"");
     }
 
     fn list(&self, target: &str, instance: &str) -> Vec<Value> {

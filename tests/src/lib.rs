@@ -9,12 +9,16 @@
 
 pub mod allot;
 pub mod bowline;
+pub mod client;
 pub mod command;
 pub mod engine;
 pub mod figures;
 pub mod foreign;
+pub mod image;
 pub mod mcp;
+pub mod namespace;
 pub mod postgres;
 pub mod proxy;
+pub mod second_engine;
 pub mod snapshot;
 pub mod wait;

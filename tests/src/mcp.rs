@@ -3,14 +3,23 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::bowline::Bowline;
+use crate::namespace::NetworkNamespace;
 
 /// Longer than any answer of a server that answers.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Where a gateway's sessions are opened, and with what: `connect` is asked once for any number of sessions.
+#[derive(Debug, Clone)]
+pub struct Door {
+    network: Option<NetworkNamespace>,
+    address: SocketAddr,
+    token: String,
+}
 
 /// A session that was opened.
 #[derive(Debug)]
@@ -19,10 +28,54 @@ pub struct Session {
     token: String,
     id: Option<String>,
     requests: u64,
+    /// When the answer that is waited for is too late: a stream may be kept alive for ever without one.
+    deadline: Instant,
 }
 
 /// Why a request was not answered.
 pub type Broken = Box<dyn std::error::Error + Send + Sync>;
+
+impl Door {
+    /// Makes a token for the gateway `default` of this namespace with `bowline connect`.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn of(bowline: &Bowline, namespace: &str) -> Self {
+        let shown = bowline.cli(["connect", namespace, "--client", "generic", "--name", "session"]).json();
+        let url = shown["url"].as_str().expect("an address");
+        let address =
+            url.strip_prefix("http://").and_then(|rest| rest.strip_suffix("/mcp")).expect("http and /mcp");
+        let header = shown["headers"]["Authorization"].as_str().expect("a header");
+        let token = header.strip_prefix("Bearer ").expect("a bearer token").to_owned();
+        let address = address.parse().expect("an address and a port");
+        Self { network: bowline.network().cloned(), address, token }
+    }
+
+    /// Opens one more session.
+    ///
+    /// # Errors
+    /// When nobody listens, or what listens opens no session.
+    pub fn open(&self) -> Result<Session, Broken> {
+        let stream = match &self.network {
+            Some(network) => network.connect(self.address, PATIENCE)?,
+            None => TcpStream::connect_timeout(&self.address, PATIENCE)?,
+        };
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let stream = BufReader::new(stream);
+        let mut session =
+            Session { stream, token: self.token.clone(), id: None, requests: 0, deadline: Instant::now() };
+        let hello = json!({
+            "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "test", "version": "1" },
+        });
+        session.request("initialize", &hello)?;
+        if session.id.is_none() {
+            return Err("the gateway opened no session".into());
+        }
+        session.exchange(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }))?;
+        Ok(session)
+    }
+}
 
 impl Session {
     /// Makes a token with `bowline connect`, and opens a session with the gateway `default` of this namespace.
@@ -31,18 +84,7 @@ impl Session {
     /// When there is no token or the session cannot be opened.
     #[must_use]
     pub fn open(bowline: &Bowline, namespace: &str) -> Self {
-        let (address, token) = connect(bowline, namespace);
-        let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("the gateway's port");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        let mut session = Self { stream: BufReader::new(stream), token, id: None, requests: 0 };
-        let hello = json!({
-            "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "test", "version": "1" },
-        });
-        session.request("initialize", &hello).expect("a session");
-        assert!(session.id.is_some(), "the gateway opened a session");
-        let ready = json!({ "jsonrpc": "2.0", "method": "notifications/initialized" });
-        session.exchange(&ready).expect("the session is open");
-        session
+        Door::of(bowline, namespace).open().expect("a session")
     }
 
     /// Calls a tool, and returns its result.
@@ -79,6 +121,7 @@ impl Session {
             self.token,
             body.len()
         );
+        self.deadline = Instant::now() + PATIENCE;
         self.stream.get_mut().write_all(request.as_bytes())?;
         let (status, headers) = self.head()?;
         let header =
@@ -129,21 +172,13 @@ impl Session {
     }
 
     fn line(&mut self) -> Result<String, Broken> {
+        if Instant::now() > self.deadline {
+            return Err("no answer in time".into());
+        }
         let mut line = String::new();
         if self.stream.read_line(&mut line)? == 0 {
             return Err("the connection was closed".into());
         }
         Ok(line.trim_end().to_owned())
     }
-}
-
-/// Address and token for the gateway `default` of a namespace, as `connect` prints them.
-fn connect(bowline: &Bowline, namespace: &str) -> (SocketAddr, String) {
-    let shown = bowline.cli(["connect", namespace, "--client", "generic", "--name", "session"]).json();
-    let url = shown["url"].as_str().expect("an address");
-    let address =
-        url.strip_prefix("http://").and_then(|rest| rest.strip_suffix("/mcp")).expect("http and /mcp");
-    let header = shown["headers"]["Authorization"].as_str().expect("a header");
-    let token = header.strip_prefix("Bearer ").expect("a bearer token");
-    (address.parse().expect("an address and a port"), token.to_owned())
 }

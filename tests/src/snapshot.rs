@@ -19,12 +19,13 @@ use crate::engine::{Engine, id, label};
 use crate::postgres::Postgres;
 
 /// Fields of an inspect that say when and where, not what.
-const VOLATILE: [&str; 23] = [
+const VOLATILE: [&str; 24] = [
     "Id",
     "Created",
     "Pid",
     "StartedAt",
     "FinishedAt",
+    "RestartCount",
     "ResolvConfPath",
     "HostnamePath",
     "HostsPath",
@@ -45,6 +46,15 @@ const VOLATILE: [&str; 23] = [
     "revision",
 ];
 
+/// Fields that say in which instance, and after how many edits and requests.
+const HISTORY: [&str; 5] = [
+    "\"generation\":",
+    "\"dev.bowline.generation\":",
+    "\"dev.bowline.instance\":",
+    "\"dev.bowline.installation\":",
+    "\"restarts\":",
+];
+
 /// One picture: a text for each object, by its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot(BTreeMap<String, String>);
@@ -53,16 +63,23 @@ impl Snapshot {
     /// Takes a picture of the instance.
     #[must_use]
     pub fn take(bowline: &Bowline, postgres: &Postgres) -> Self {
-        let (engine, instance) = (Engine::local(), bowline.allotment().instance());
-        let (masks, leases) = masks(postgres);
+        let (engine, instance) = (bowline.engine(), bowline.allotment().instance());
+        let (mut masks, leases) = masks(postgres);
+        masks.push((bowline.runtime_dir().display().to_string(), "<runtime directory>".to_owned()));
+        masks.push((format!("_{instance}"), "_<instance>".to_owned()));
+        masks.sort_by_key(|(from, _)| std::cmp::Reverse(from.len()));
         let mut objects = BTreeMap::from([("leases".to_owned(), leases)]);
         for listed in engine.containers_of(instance) {
-            let inspect = engine.inspect_container(id(&listed));
+            let Some(inspect) = still_there(engine, &format!("/containers/{}/json", id(&listed))) else {
+                continue;
+            };
             let name = inspect["Name"].as_str().expect("a name").to_owned();
-            objects.insert(format!("container {name}"), masked(inspect, &masks));
+            objects.insert(format!("container {}", replaced(name, &masks)), masked(inspect, &masks));
         }
         for listed in engine.networks_of(instance) {
-            let mut inspect = engine.inspect_network(id(&listed));
+            let Some(mut inspect) = still_there(engine, &format!("/networks/{}", id(&listed))) else {
+                continue;
+            };
             // By id of the container; its name is what stays.
             if let Some(attached) = inspect["Containers"].as_object() {
                 let mut names: Vec<_> = attached.values().map(|one| one["Name"].clone()).collect();
@@ -75,6 +92,18 @@ impl Snapshot {
         let root = bowline.runtime_dir().join("gateways");
         walk(&root, &root, &masks, &mut objects);
         Self(objects)
+    }
+
+    /// Without what tells of edits and instances: two pictures of one specification are equal, whoever has it and
+    /// however often it was written before.
+    #[must_use]
+    pub fn of_specification(mut self) -> Self {
+        for text in self.0.values_mut() {
+            // One field is one line.
+            let kept = text.lines().filter(|line| !HISTORY.iter().any(|field| line.trim_start().starts_with(field)));
+            *text = kept.map(|line| format!("{line}\n")).collect();
+        }
+        self
     }
 
     /// How many objects are in it.
@@ -112,7 +141,14 @@ impl Snapshot {
     }
 }
 
-/// What to replace by what, longest first, and the leases in words.
+/// What the Engine says of an object that it has just listed, unless it is gone.
+fn still_there(engine: &Engine, target: &str) -> Option<Value> {
+    let reply = engine.call("GET", target, b"");
+    assert!([200, 404].contains(&reply.status), "GET {target}: {} {}", reply.status, reply.body);
+    (reply.status == 200).then_some(reply.body)
+}
+
+/// What to replace by what, and the leases in words.
 fn masks(postgres: &Postgres) -> (Vec<(String, String)>, String) {
     let mut masks = Vec::new();
     let objects = postgres.query("select uid, namespace || '/' || name from objects where kind = 'Gateway'");
@@ -133,7 +169,6 @@ fn masks(postgres: &Postgres) -> (Vec<(String, String)>, String) {
             masks.push((address.to_string(), format!("<subnet of {key}>")));
         }
     }
-    masks.sort_by_key(|(from, _)| std::cmp::Reverse(from.len()));
     (masks, leases)
 }
 
@@ -147,13 +182,33 @@ fn masked(mut value: Value, masks: &[(String, String)]) -> String {
 }
 
 fn replaced(text: String, masks: &[(String, String)]) -> String {
-    masks.iter().fold(text, |text, (from, to)| text.replace(from.as_str(), to))
+    masks.iter().fold(text, |text, (from, to)| with_mask(&text, from, to))
+}
+
+/// Replaces whole words only: a leased port may by chance be a part of some digest.
+fn with_mask(text: &str, from: &str, to: &str) -> String {
+    let is_word = |character: Option<char>| character.is_some_and(|c| c.is_ascii_alphanumeric());
+    let (head, tail) = (is_word(from.chars().next()), is_word(from.chars().last()));
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(from) {
+        let (before, after) = (&rest[..at], &rest[at + from.len()..]);
+        let last = before.chars().last().or(out.chars().last());
+        let within = (head && is_word(last)) || (tail && is_word(after.chars().next()));
+        out.push_str(before);
+        out.push_str(if within { from } else { to });
+        rest = after;
+    }
+    out.push_str(rest);
+    out
 }
 
 fn strip(value: &mut Value) {
     match value {
         Value::Object(fields) => {
-            fields.retain(|name, _| !VOLATILE.contains(&name.as_str()));
+            // A setting that nobody made is null or empty, as it happens: a dockerd that was restarted writes the other.
+            let unset = |value: &Value| value.is_null() || value.as_array().is_some_and(Vec::is_empty);
+            fields.retain(|name, value| !VOLATILE.contains(&name.as_str()) && !unset(value));
             fields.values_mut().for_each(strip);
         }
         Value::Array(items) => items.iter_mut().for_each(strip),
@@ -182,5 +237,18 @@ fn walk(root: &Path, folder: &Path, masks: &[(String, String)], objects: &mut BT
         if kind.is_dir() {
             walk(root, &path, masks, objects);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mask_covers_whole_words_only() {
+        let masks = [("_t1-2".to_owned(), "_<instance>".to_owned()), ("2300".to_owned(), "<port>".to_owned())];
+        let text = "mcp-gateway-u1_t1-2 127.0.0.1:2300 sha256:a2300b _t1-22 23001 2300".to_owned();
+        let expected = "mcp-gateway-u1_<instance> 127.0.0.1:<port> sha256:a2300b _t1-22 23001 <port>";
+        assert_eq!(replaced(text, &masks), expected);
     }
 }

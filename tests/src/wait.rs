@@ -20,6 +20,19 @@ pub fn until<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>
     }
 }
 
+/// Looks until `look` says yes, and returns whether it did in time: for a caller who has more to say than what was
+/// waited for.
+pub fn reached(limit: Duration, mut look: impl FnMut() -> bool) -> bool {
+    let begin = Instant::now();
+    while begin.elapsed() < limit {
+        if look() {
+            return true;
+        }
+        std::thread::sleep(REST);
+    }
+    false
+}
+
 /// [`until`] for a condition without a value.
 pub fn until_true(what: &str, limit: Duration, mut look: impl FnMut() -> bool) -> Duration {
     until(what, limit, || look().then_some(())).1

@@ -14,12 +14,14 @@ pub mod problem;
 mod routes;
 mod server;
 mod socket;
+mod specs;
 mod token;
 pub mod wire;
 
 pub use routes::Preview;
 pub use server::{Api, Settings};
 pub use socket::{BindError, connect};
+pub use specs::{Permit, SpecDirectory};
 
 #[cfg(test)]
 mod tests;

@@ -8,11 +8,15 @@ use axum::response::{IntoResponse, Response};
 use bowline_core::causes::with_causes;
 use bowline_core::diagnostic::Diagnostic;
 use bowline_core::object::{GatewayKey, ObjectKey};
+use bowline_core::volume::VolumeKey;
 use bowline_store::DbError;
 use serde::{Deserialize, Serialize};
 
 /// Media type of a problem.
 pub const MEDIA_TYPE: &str = "application/problem+json";
+
+/// Users of one thing that a refusal names; of more it says how many.
+const USERS_NAMED: usize = 20;
 
 /// A refusal that says what is wrong and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,19 +123,62 @@ impl Problem {
             .with_hint(format!("wait for its end and apply again: bowline wait --for=delete {key}"))
     }
 
+    /// The object is declared by a file of the spec directory.
+    pub(crate) fn managed(objects: &[(ObjectKey, String)]) -> Self {
+        let objects: Vec<_> =
+            objects.iter().map(|(key, file)| format!("{key} is declared by the spec file {file}")).collect();
+        Self::new(StatusCode::CONFLICT, "managed", "Managed by a file", objects.join(", ")).with_hint(
+            "change that file, or give --force: the file then shows Conflict until somebody changes it",
+        )
+    }
+
+    /// The last word of the problem's type, which tells one kind from another.
+    pub(crate) fn word(&self) -> &str {
+        self.problem_type.rsplit('/').next().unwrap_or_default()
+    }
+
+    /// What was to be created is there.
+    pub(crate) fn exists(key: &ObjectKey) -> Self {
+        Self::new(StatusCode::CONFLICT, "already-exists", "Already exists", format!("{key} already exists"))
+            .with_hint("apply changes what exists")
+    }
+
+    /// Whether the same write may succeed with the object as it is now: somebody else wrote in between.
+    pub fn is_conflict(&self) -> bool {
+        self.problem_type.ends_with(":problem/conflict")
+    }
+
     /// Somebody else wrote in between.
     pub(crate) fn conflict(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, "conflict", "Conflict", detail)
             .with_hint("read the object again and repeat the change")
     }
 
-    /// Gateways use what would go away.
-    pub(crate) fn in_use(what: &str, users: &[GatewayKey]) -> Self {
-        let users: Vec<_> = users.iter().map(|key| format!("gateway/{key}")).collect();
-        let detail = format!("{what} is used by {}", users.join(", "));
+    /// Gateways use what would go away: each thing with its users.
+    pub(crate) fn in_use(uses: &[(String, Vec<GatewayKey>)]) -> Self {
+        let detail = |(what, users): &(String, Vec<GatewayKey>)| {
+            let mut named: Vec<_> =
+                users.iter().take(USERS_NAMED).map(|key| format!("gateway/{key}")).collect();
+            if let more @ 1.. = users.len().saturating_sub(USERS_NAMED) {
+                named.push(format!("{more} more"));
+            }
+            format!("{what} is used by {}", named.join(", "))
+        };
+        let detail = uses.iter().map(detail).collect::<Vec<_>>().join("; ");
         Self::new(StatusCode::CONFLICT, "in-use", "In use", detail).with_hint(
             "change these gateways first, or give --force: they then show Accepted=False and keep their other servers",
         )
+    }
+
+    /// A gateway uses the volume that would go away.
+    pub(crate) fn volume_in_use(namespace: &str, volume: &VolumeKey, user: &GatewayKey) -> Self {
+        let detail = format!("the volume {volume} of the namespace {namespace} is used by gateway/{user}");
+        let hint = format!(
+            "disable the server {} there first, or delete the gateway with its volumes: bowline delete \
+             gateway/{user} --volumes",
+            volume.server
+        );
+        Self::new(StatusCode::CONFLICT, "in-use", "In use", detail).with_hint(hint)
     }
 
     /// The place in the order of versions is too old to go on from.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, post, put};
 use axum::{Router, middleware};
 use bowline_core::object::{API_VERSION, GatewayKey, ObjectKey, Stored};
 use bowline_store::Store;
@@ -13,15 +13,25 @@ use crate::hub::Hub;
 use crate::middleware::around;
 use crate::problem::Problem;
 use crate::server::Settings;
+use crate::specs::SpecDirectory;
 use crate::wire::VersionInfo;
 
 mod apply;
+mod catalogs;
+mod edit;
+mod events;
+mod holder;
 mod logs;
 mod objects;
 mod plan;
+mod requests;
+mod specs;
 mod tokens;
+mod volumes;
 mod watch;
 
+pub(crate) use apply::{Apply, ApplyError};
+pub(crate) use objects::{Deleter, delete as delete_object};
 pub use plan::Preview;
 
 /// What the handlers share.
@@ -31,6 +41,8 @@ pub(crate) struct Context {
     pub(crate) hub: Hub,
     pub(crate) stop: CancellationToken,
     pub(crate) service_uid: u32,
+    /// The spec directory, where one is followed.
+    specs: Option<SpecDirectory>,
     version: &'static str,
     controller_socket: Arc<PathBuf>,
     preview: Arc<Preview>,
@@ -38,12 +50,13 @@ pub(crate) struct Context {
 
 impl Context {
     pub(crate) fn new(store: Store, settings: Settings, hub: Hub, stop: CancellationToken) -> Self {
-        let Settings { socket: _, controller_socket, version, preview } = settings;
+        let Settings { socket: _, controller_socket, version, preview, specs } = settings;
         Context {
             store,
             hub,
             stop,
             service_uid: rustix::process::geteuid().as_raw(),
+            specs,
             version,
             controller_socket: Arc::new(controller_socket),
             preview: Arc::new(preview),
@@ -60,19 +73,37 @@ impl Context {
 /// All routes, each behind the check of the peer.
 pub(crate) fn router(context: Context) -> Router {
     const GATEWAY: &str = "/v1/namespaces/{namespace}/gateways/{name}";
+    const CATALOG: &str = "/v1/namespaces/{namespace}/catalogs/{name}";
     Router::new()
         .route("/v1/version", get(version))
         .route("/v1/apply", post(apply::apply))
+        .route("/v1/specs", get(specs::list))
+        .route("/v1/specs/confirm", post(specs::confirm))
         .route("/v1/watch", get(watch::watch))
-        .route("/v1/clustercatalogs", get(objects::list_catalogs))
-        .route("/v1/clustercatalogs/{name}", get(objects::get_catalog).delete(objects::delete_catalog))
+        .route("/v1/clustercatalogs", get(objects::list_cluster_catalogs))
+        .route(
+            "/v1/clustercatalogs/{name}",
+            get(objects::get_cluster_catalog).delete(objects::delete_cluster_catalog),
+        )
+        .route("/v1/clustercatalogs/{name}", put(edit::replace_cluster_catalog))
+        .route("/v1/catalogs", get(objects::list_all_catalogs))
+        .route("/v1/namespaces/{namespace}/catalogs", get(objects::list_catalogs))
+        .route(CATALOG, get(objects::get_catalog).delete(objects::delete_catalog))
+        .route(CATALOG, put(edit::replace_catalog))
+        .route("/v1/events", get(events::events))
         .route("/v1/gateways", get(objects::list_all_gateways))
-        .route("/v1/namespaces/{namespace}/gateways", get(objects::list_gateways))
+        .route("/v1/namespaces/{namespace}/gateways", get(objects::list_gateways).post(edit::create_gateway))
         .route(GATEWAY, get(objects::get_gateway).delete(objects::delete_gateway))
+        .route(GATEWAY, put(edit::replace_gateway))
+        .route(&format!("{GATEWAY}/restart"), post(requests::restart))
+        .route(&format!("{GATEWAY}/retry"), post(requests::retry))
         .route(&format!("{GATEWAY}/events"), get(objects::events))
         .route(&format!("{GATEWAY}/logs"), get(logs::logs))
         .route(&format!("{GATEWAY}/tokens"), get(tokens::list).post(tokens::create))
         .route(&format!("{GATEWAY}/tokens/{{id}}"), delete(tokens::revoke))
+        .route("/v1/volumes", get(volumes::list_all))
+        .route("/v1/namespaces/{namespace}/volumes", get(volumes::list_of_namespace))
+        .route("/v1/namespaces/{namespace}/volumes/{server}/{volume}", delete(volumes::remove))
         .fallback(async || Problem::nothing_there("there is nothing at this path"))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .layer(middleware::from_fn_with_state(context.clone(), around))

@@ -22,6 +22,7 @@ use crate::hub::Hub;
 use crate::peer::Peer;
 use crate::routes::{self, Context, Preview};
 use crate::socket::{self, BindError};
+use crate::specs::{self, SpecDirectory};
 
 /// Connections that are served at the same time; more wait in the kernel's backlog.
 const MAX_CONNECTIONS: usize = 256;
@@ -45,6 +46,8 @@ pub struct Settings {
     pub version: &'static str,
     /// What a dry run assumes of this host.
     pub preview: Preview,
+    /// The spec directory to follow, if any; it waits for its permit.
+    pub specs: Option<SpecDirectory>,
 }
 
 /// The API, listening and not yet answering: connections wait until [`Api::run`].
@@ -71,7 +74,11 @@ impl Api {
         let socket = settings.socket.clone();
         let tasks = TaskTracker::new();
         let hub = Hub::start(&store, &tasks, stop.clone());
+        let specs = settings.specs.clone();
         let context = Context::new(store, settings, hub, stop.clone());
+        if let Some(directory) = specs {
+            tasks.spawn(specs::follow(context.clone(), directory, stop.clone()));
+        }
         let router = routes::router(context);
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
 

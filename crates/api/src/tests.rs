@@ -18,13 +18,19 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Api, Preview, Settings, connect};
+use crate::{Api, Preview, Settings, SpecDirectory, connect};
 
 mod apply;
+mod catalogs;
+mod edit;
+mod events;
 mod logs;
 mod objects;
 mod protocol;
+mod requests;
+mod specs;
 mod tokens;
+mod volumes;
 mod watch;
 
 /// A limit for what must happen soon; only a failing test gets there.
@@ -44,6 +50,11 @@ struct Fixture {
 
 impl Fixture {
     async fn start() -> Self {
+        Self::following(None).await
+    }
+
+    /// An API that follows a spec directory, once that is permitted.
+    async fn following(specs: Option<SpecDirectory>) -> Self {
         // Others must be able to pass: a server that root starts runs as another account.
         let mode = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o711);
         let home = tempfile::Builder::new().prefix("bowline-api-").permissions(mode).tempdir().unwrap();
@@ -63,6 +74,7 @@ impl Fixture {
             controller_socket: controller_socket.clone(),
             version: "0.0.0-test",
             preview: Preview { host: host.id, settings: settings(&store) },
+            specs,
         })
         .await
         .unwrap();
@@ -143,6 +155,31 @@ fn outcomes(body: &Value) -> Vec<String> {
     objects.iter().map(text).collect()
 }
 
+/// A stream of one JSON document a line, read line by line.
+struct Watch {
+    body: Incoming,
+    rest: Vec<u8>,
+}
+
+impl Watch {
+    async fn start_at(fixture: &Fixture, path: &str) -> Self {
+        let response = fixture.send(Method::GET, path, "").await;
+        assert_eq!(response.status(), StatusCode::OK);
+        Watch { body: response.into_body(), rest: Vec::new() }
+    }
+
+    async fn next(&mut self) -> Value {
+        loop {
+            if let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<_> = self.rest.drain(..=end).collect();
+                return serde_json::from_slice(&line).unwrap();
+            }
+            let frame = tokio::time::timeout(SOON, self.body.frame()).await.expect("a line in time");
+            self.rest.extend(frame.expect("the watch goes on").unwrap().into_data().unwrap());
+        }
+    }
+}
+
 fn settings(store: &Store) -> desired::Settings {
     desired::Settings {
         owner: Owner { instance: "test".to_owned(), installation: store.installation() },
@@ -151,6 +188,7 @@ fn settings(store: &Store) -> desired::Settings {
         bridge_dir: "/var/lib/bowline/bridge".to_owned(),
         gateway_image: "bowline/gateway:test".to_owned(),
         publish_address: [127, 0, 0, 1].into(),
+        allow_private_remotes: false,
         ranges: Ranges {
             ports: "20000-20009".parse().unwrap(),
             uids: "1900000000-1900000099".parse().unwrap(),

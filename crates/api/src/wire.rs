@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bowline_core::diagnostic::Diagnostic;
-use bowline_core::object::{API_VERSION, Kind, ObjectKey, Stored};
+use bowline_core::object::{API_VERSION, GatewayKey, Kind, ObjectKey, Stored};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -113,10 +113,10 @@ pub struct ApplyRequest {
     /// Only say what would happen.
     #[serde(default)]
     pub dry_run: bool,
-    /// Also drop catalog entries that gateways use.
+    /// Also drop catalog entries that gateways use, and write objects that a file of the spec directory declares.
     #[serde(default)]
     pub force: bool,
-    /// Who declares the objects: `cli`, `api` or `file:<path>`.
+    /// Who declares the objects: `cli` or `api`.
     pub managed_by: String,
 }
 
@@ -155,6 +155,11 @@ pub struct AppliedObject {
     pub outcome: Outcome,
     /// Its generation afterwards.
     pub generation: i64,
+    /// Its version afterwards, which a dry run does not give: there it is the one before.
+    pub resource_version: i64,
+    /// Of a dry run: the object as it would be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object: Option<Box<Object>>,
 }
 
 /// What an apply did with an object; the words are kubectl's.
@@ -206,6 +211,45 @@ pub struct DeleteResponse {
     pub uid: Uuid,
     /// Whether it is gone already; if not, the controller still takes down what it holds.
     pub gone: bool,
+    /// The volumes that go with it, as `server/volume`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<String>,
+}
+
+/// One volume of a tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VolumeItem {
+    /// Namespace of its tenant.
+    pub namespace: String,
+    /// Registry key of the server that has it.
+    pub server: String,
+    /// Its name in the server's catalog entry.
+    pub name: String,
+    /// The host that it is on.
+    pub host: String,
+    /// Its name on the Engine; absent before it was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine_name: Option<String>,
+    /// The gateway that uses it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used_by: Option<GatewayKey>,
+    /// When it was first wanted or seen.
+    pub created_at: DateTime<Utc>,
+    /// When its removal was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removal_asked_at: Option<DateTime<Utc>>,
+    /// Why it could not be removed when that was tried last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removal_problem: Option<String>,
+}
+
+/// Volumes, by namespace, server and name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VolumeList {
+    /// The volumes.
+    pub items: Vec<VolumeItem>,
 }
 
 /// `POST …/tokens`.
@@ -284,6 +328,51 @@ pub struct EventList {
     pub items: Vec<bowline_core::object::Event>,
 }
 
+/// An event and what it is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectEvent {
+    /// The object.
+    pub object: ObjectKey,
+    /// Its uid.
+    pub uid: Uuid,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: bowline_core::object::Event,
+}
+
+/// `GET /v1/events`, and with `watch=true` one line of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectEventList {
+    /// The events, the one that happened last at the end.
+    pub items: Vec<ObjectEvent>,
+    /// Whether there are older ones that are not in the list.
+    #[serde(default)]
+    pub truncated: bool,
+}
+
+/// `POST …/restart` and `POST …/retry`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct UnitRequest {
+    /// `gateway`, `server:<name>`, or `*` for all of them.
+    pub unit: String,
+}
+
+/// The answer to a request for a restart or another try that was noted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UnitRequested {
+    /// The gateway.
+    pub key: ObjectKey,
+    /// The unit, as it was asked.
+    pub unit: String,
+    /// How many requests the gateway has had, this one included. The controller has seen this one when
+    /// `status.observedRequests` has reached it.
+    pub revision: i64,
+}
+
 /// One line of `GET /v1/watch`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "object", rename_all = "UPPERCASE")]
@@ -317,6 +406,138 @@ pub struct DeletedObject {
 pub struct Bookmark {
     /// The version to give to a watch that goes on from here.
     pub resource_version: i64,
+}
+
+/// What became of a file of the spec directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum SpecState {
+    /// What it declares is written.
+    Applied,
+    /// It has errors and keeps what it declared before.
+    Invalid,
+    /// It declares nothing and keeps what it declared before.
+    Empty,
+    /// It is no file that is read: a link, a FIFO, too great. It keeps what it declared before.
+    Unreadable,
+    /// It declares what another file holds, or what was written or deleted by force.
+    Conflict,
+    /// It waits for the end of a deletion.
+    Pending,
+    /// Writing or removing what it says would break others.
+    Refused,
+    /// It is gone, and what it declared is still there.
+    Missing,
+}
+
+impl SpecState {
+    /// Every state.
+    pub const ALL: [SpecState; 8] = [
+        SpecState::Applied,
+        SpecState::Invalid,
+        SpecState::Empty,
+        SpecState::Unreadable,
+        SpecState::Conflict,
+        SpecState::Pending,
+        SpecState::Refused,
+        SpecState::Missing,
+    ];
+
+    /// The word as printed.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            SpecState::Applied => "Applied",
+            SpecState::Invalid => "Invalid",
+            SpecState::Empty => "Empty",
+            SpecState::Unreadable => "Unreadable",
+            SpecState::Conflict => "Conflict",
+            SpecState::Pending => "Pending",
+            SpecState::Refused => "Refused",
+            SpecState::Missing => "Missing",
+        }
+    }
+}
+
+/// One file of the spec directory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SpecFile {
+    /// Its path within the directory.
+    pub file: String,
+    /// What became of it.
+    pub state: SpecState,
+    /// What to know about it; empty when there is nothing to say.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// What is wrong with it, and where.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub diagnostics: Vec<Diagnostic>,
+    /// The objects that it holds.
+    pub objects: Vec<ObjectKey>,
+    /// Since when state and message are so.
+    pub changed_at: DateTime<Utc>,
+}
+
+/// `GET /v1/specs`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SpecList {
+    /// The directory; absent when none is followed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<SpecDirectoryStatus>,
+    /// Its files by path, and those that are gone and still hold objects.
+    pub items: Vec<SpecFile>,
+    /// A great removal that waits to be confirmed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<HeldRemovals>,
+}
+
+/// The spec directory itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SpecDirectoryStatus {
+    /// Its path on the host.
+    pub path: String,
+    /// Why it cannot be read: nothing is removed meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// Removals that happen when they are confirmed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HeldRemovals {
+    /// Stands for exactly these objects.
+    pub id: String,
+    /// Since when the first of them is held.
+    pub since: DateTime<Utc>,
+    /// What would be removed.
+    pub objects: Vec<HeldObject>,
+}
+
+/// An object whose removal is held.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HeldObject {
+    /// The object.
+    pub key: ObjectKey,
+    /// The file that declared it.
+    pub file: String,
+}
+
+/// `POST /v1/specs/confirm`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ConfirmRequest {
+    /// [`HeldRemovals::id`] of what was shown.
+    pub id: String,
+}
+
+/// The answer to a confirmation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConfirmResponse {
+    /// What is removed now.
+    pub objects: Vec<ObjectKey>,
 }
 
 /// `GET /v1/version`.

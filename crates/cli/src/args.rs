@@ -12,15 +12,27 @@ use crate::failure::Failure;
 use crate::serve::args::{EngineArgs, ServeArgs, StoreArgs};
 use crate::target::{GatewayName, Selector};
 
+mod ask;
 mod connection;
 mod duration;
+mod edit;
 mod mcp;
+mod specs;
+mod volume;
 
+pub(crate) use ask::{
+    EventType, EventsArgs, ExplainArgs, RestartCommand, RestartGatewayArgs, RestartServerArgs, RetryArgs,
+};
 pub(crate) use connection::{Api, Place};
 pub(crate) use duration::{Span, describe};
+pub(crate) use edit::{
+    AnnotateArgs, CreateCommand, CreateGatewayArgs, DiffArgs, DocumentFormat, ServersArgs, Waiting,
+};
 pub(crate) use mcp::{
     CallArgs, CallFormat, ConnectArgs, McpClient, TokenCommand, TokenListArgs, TokenRevokeArgs, ToolsArgs,
 };
+pub(crate) use specs::{SpecsArgs, SpecsCommand, SpecsConfirmArgs};
+pub(crate) use volume::{VolumeCommand, VolumeRmArgs};
 
 /// Declared MCP gateways become running ones on this host, and stay so.
 #[derive(Debug, Parser)]
@@ -37,16 +49,40 @@ pub(crate) enum Command {
     Serve(Box<ServeArgs>),
     /// Declare objects from files: created, configured or unchanged
     Apply(ApplyArgs),
+    /// Show what `apply` would change; exits 0 for nothing, 1 for something, 2 for trouble
+    Diff(DiffArgs),
+    /// Create an object without a file
+    #[command(subcommand)]
+    Create(CreateCommand),
+    /// Let servers of a gateway run; one that the gateway does not have is added
+    Enable(ServersArgs),
+    /// Let servers of a gateway not run, and keep what is said of them
+    Disable(ServersArgs),
+    /// Set and remove annotations
+    ///
+    /// `dev.bowline.paused=true` keeps a gateway from being reconciled, `dev.bowline.paused-` lets it go on.
+    Annotate(AnnotateArgs),
     /// Show objects
     Get(GetArgs),
     /// Show one object in full: conditions, servers, events, next try
     Describe(DescribeArgs),
+    /// Say what a field is for: its type, default, words and fields
+    Explain(ExplainArgs),
+    /// Show what happened to objects
+    Events(EventsArgs),
     /// Delete objects, and wait until what they held is given back
     Delete(DeleteArgs),
     /// Wait until objects are Ready or gone
     Wait(WaitArgs),
+    /// Restart a gateway's container or servers behind it
+    #[command(subcommand)]
+    Restart(RestartCommand),
+    /// Try again, now, what has failed of a gateway, and what was rolled back
+    Retry(RetryArgs),
     /// Print what a gateway or one of its servers writes
     Logs(LogsArgs),
+    /// Show the files of the spec directory, and confirm a great removal
+    Specs(SpecsArgs),
     /// List the tools that a gateway offers
     Tools(ToolsArgs),
     /// Call a tool through a gateway
@@ -56,6 +92,9 @@ pub(crate) enum Command {
     /// List and revoke the tokens of a gateway
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Remove volumes; `get volumes` lists them
+    #[command(subcommand)]
+    Volume(VolumeCommand),
     /// Take over gateways that run on this host into an empty database
     ///
     /// Give the flags that `serve` had, --state-dir and --runtime-dir above all: containers carry paths below
@@ -115,10 +154,10 @@ pub(crate) struct ApplyArgs {
     /// Change nothing; print what would be done, and the plan of steps of every gateway concerned
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Also drop catalog entries that gateways use
+    /// Also drop catalog entries that gateways use, and write objects that a spec file declares
     #[arg(long)]
     pub(crate) force: bool,
-    /// Wait until the applied gateways are Ready
+    /// Wait until the applied gateways, and all that use a catalog which this changes, are Ready with it
     #[arg(long, conflicts_with = "dry_run")]
     pub(crate) wait: bool,
     /// How long --wait waits
@@ -131,7 +170,7 @@ pub(crate) struct ApplyArgs {
 /// Arguments of `get`.
 #[derive(Debug, Args)]
 pub(crate) struct GetArgs {
-    /// KIND, KIND NAME…, or KIND/NAME…: gateways, catalogs, gateway/u1/default
+    /// KIND, KIND NAME…, or KIND/NAME…: gateways, catalogs, clustercatalogs, gateway/u1/default, volumes
     #[arg(required = true, value_name = "RESOURCE")]
     pub(crate) resource: Vec<String>,
     #[command(flatten)]
@@ -155,7 +194,7 @@ pub(crate) struct GetArgs {
 /// Arguments of `describe`.
 #[derive(Debug, Args)]
 pub(crate) struct DescribeArgs {
-    /// KIND NAME or KIND/NAME: gateway/u1/default, catalog/base
+    /// KIND NAME or KIND/NAME: gateway/u1/default, catalog/u1/tools, clustercatalog/base
     #[arg(required = true, value_name = "RESOURCE")]
     pub(crate) resource: Vec<String>,
     #[command(flatten)]
@@ -182,12 +221,15 @@ pub(crate) struct DeleteArgs {
     /// How long to wait
     #[arg(long, value_name = "DURATION", default_value = "2m")]
     pub(crate) timeout: Span,
-    /// Also delete a catalog that gateways use
+    /// Also delete a catalog that gateways use, and objects that a spec file declares
     #[arg(long)]
     pub(crate) force: bool,
     /// An object that does not exist is no error
     #[arg(long)]
     pub(crate) ignore_not_found: bool,
+    /// Also remove the volumes that the gateways use, with all that is in them
+    #[arg(long)]
+    pub(crate) volumes: bool,
     #[command(flatten)]
     pub(crate) api: Api,
 }
@@ -306,6 +348,9 @@ pub(crate) struct TeardownArgs {
     /// Only what this installation made, when the Engine carries several
     #[arg(long, value_name = "ID")]
     pub(crate) installation: Option<uuid::Uuid>,
+    /// Also remove the volumes of its tenants, with all that is in them
+    #[arg(long)]
+    pub(crate) volumes: bool,
     /// Do not ask
     #[arg(long)]
     pub(crate) yes: bool,
@@ -313,12 +358,14 @@ pub(crate) struct TeardownArgs {
     pub(crate) engine: EngineArgs,
 }
 
-/// Prints what clap has to say. Help goes to standard output; a wrong command line is the user's fault.
+/// Prints what clap has to say. Help goes to standard output; a wrong command line is the user's fault, and trouble
+/// for `diff`, whose 1 is an answer.
 pub(crate) fn report(error: &clap::Error) -> ExitCode {
     // A closed pipe is no reason for a panic.
     let _ = error.print();
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
+        _ if std::env::args_os().nth(1).is_some_and(|verb| verb == "diff") => ExitCode::from(2),
         _ => ExitCode::from(1),
     }
 }

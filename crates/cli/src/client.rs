@@ -154,6 +154,15 @@ impl Client {
         self.exchange(Method::POST, path, Some(body)).await
     }
 
+    /// Replaces what is at `path` by `body`.
+    pub(crate) async fn put<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, RequestError> {
+        self.exchange(Method::PUT, path, Some(body)).await
+    }
+
     /// Deletes what is at `path`.
     pub(crate) async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, RequestError> {
         self.exchange(Method::DELETE, path, None::<&()>).await

@@ -88,6 +88,13 @@ impl Failure {
         self
     }
 
+    /// The same failure with the exit code 2, whoever's fault it is: for a verb whose exit code 1 is an answer.
+    #[must_use]
+    pub(crate) fn into_trouble(self) -> Self {
+        // What was said already is such an answer.
+        Failure { fault: if self.silent { self.fault } else { Fault::Ours }, ..self }
+    }
+
     /// 1 when it is the user's move, 2 otherwise.
     pub(crate) fn exit_code(&self) -> u8 {
         match self.fault {

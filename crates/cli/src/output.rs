@@ -1,10 +1,11 @@
 //! Objects as text: tables, YAML, JSON, names.
 
 use bowline_api::wire::Object;
-use bowline_core::object::Kind;
+use bowline_core::object::{Kind, ObjectKey};
+use bowline_core::resource::CatalogRef;
 use bowline_core::status::GatewayStatus;
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::args::{Format, describe as age};
@@ -20,6 +21,12 @@ pub(crate) use table::Table;
 pub(crate) fn status_of(object: &Object) -> GatewayStatus {
     let status = object.status.clone().and_then(|status| serde_json::from_value(status).ok());
     status.unwrap_or_default()
+}
+
+/// The catalogs that a gateway names; what is of a version that we cannot read is left out.
+pub(crate) fn catalogs_of(gateway: &Object) -> Vec<ObjectKey> {
+    let named = gateway.spec["catalogs"].as_array().map(Vec::as_slice).unwrap_or_default();
+    named.iter().filter_map(|named| Some(CatalogRef::deserialize(named).ok()?.key())).collect()
 }
 
 /// The `STATUS` column.
@@ -43,6 +50,11 @@ pub(crate) fn head(kind: Kind, format: Format) -> Vec<&'static str> {
         (Kind::Gateway, _) => vec!["NAMESPACE", "NAME", "READY", "STATUS", "HOST", "PORT", "AGE"],
         (Kind::ClusterCatalog, Format::Wide) => vec!["NAME", "SERVERS", "AGE", "GENERATION", "MANAGED-BY"],
         (Kind::ClusterCatalog, _) => vec!["NAME", "SERVERS", "AGE"],
+        (Kind::Catalog, format) => {
+            let mut head = self::head(Kind::ClusterCatalog, format);
+            head.insert(0, "NAMESPACE");
+            head
+        }
     }
 }
 
@@ -69,9 +81,9 @@ pub(crate) fn row(object: &Object, format: Format, now: DateTime<Utc>) -> Vec<St
                 age,
             ]
         }
-        Kind::ClusterCatalog => {
+        Kind::ClusterCatalog | Kind::Catalog => {
             let servers = object.spec["registry"].as_object().map_or(0, serde_json::Map::len);
-            vec![name, servers.to_string(), age]
+            metadata.namespace.iter().cloned().chain([name, servers.to_string(), age]).collect()
         }
     };
     if format == Format::Wide {
@@ -86,7 +98,7 @@ pub(crate) fn row(object: &Object, format: Format, now: DateTime<Utc>) -> Vec<St
                 let servers = if servers.is_empty() { dash() } else { servers.join(",") };
                 [servers, status.endpoint.map_or_else(dash, |endpoint| endpoint.url)]
             }
-            Kind::ClusterCatalog => [metadata.generation.to_string(), metadata.managed_by.clone()],
+            Kind::ClusterCatalog | Kind::Catalog => [metadata.generation.to_string(), metadata.managed_by.clone()],
         });
     }
     row

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bowline_api::{Api, Preview};
-use bowline_controller::RunError;
+use bowline_api::{Api, Preview, SpecDirectory};
+use bowline_controller::{Progress, RunError};
 use bowline_core::desired;
 use bowline_core::labels::Owner;
 use bowline_host::Host;
@@ -70,13 +70,16 @@ async fn serve(settings: &Settings, store: &Store, stop: &CancellationToken) -> 
         bridge_dir: prepared.bridge_dir,
         gateway_image: settings.gateway_image.clone(),
         publish_address: settings.publish_address,
+        allow_private_remotes: settings.allow_private_remotes,
         ranges: settings.ranges,
     };
+    let specs = settings.spec_dir.clone().map(SpecDirectory::new);
     let api = Api::bind(bowline_api::Settings {
         socket: settings.socket.clone(),
         controller_socket: controller_socket(settings),
         version: env!("CARGO_PKG_VERSION"),
         preview: Preview { host: row.id, settings: desired.clone() },
+        specs: specs.clone(),
     })
     .await
     .map_err(|error| Failure::ours("cannot open the API's socket").because(&error))?;
@@ -89,9 +92,17 @@ async fn serve(settings: &Settings, store: &Store, stop: &CancellationToken) -> 
         concurrency: settings.concurrency,
         resync: settings.resync,
         socket: controller_socket(settings),
+        progress: Arc::new(Progress::default()),
     };
-    let worked = Box::pin(work(settings, store, &Arc::new(host), &controller, lock, stop)).await;
+    let watchdog = notify::watchdog().map(|period| {
+        let progress = Arc::clone(&controller.progress);
+        tokio::spawn(async move { notify::feed(period, |limit| progress.stalled(limit)).await })
+    });
+    let worked = Box::pin(work(settings, store, &Arc::new(host), &controller, specs.as_ref(), lock, stop)).await;
     notify::stopping();
+    if let Some(watchdog) = watchdog {
+        watchdog.abort();
+    }
     api_stop.cancel();
     if let Err(error) = api.await {
         tracing::error!(%error, "API ended badly");
@@ -99,7 +110,7 @@ async fn serve(settings: &Settings, store: &Store, stop: &CancellationToken) -> 
     worked
 }
 
-/// Runs the controller while this host's lock is held. It is lost with its session when Postgres goes away, and
+/// Runs the controller, and follows the spec directory, while this host's lock is held. It is lost with its session when Postgres goes away, and
 /// somebody else may hold it by then: nothing is changed until it is ours again. The gateways do not notice, and
 /// the API goes on and says itself that the database is away.
 ///
@@ -109,6 +120,7 @@ async fn work(
     store: &Store,
     host: &Arc<Host>,
     controller: &bowline_controller::Settings,
+    specs: Option<&SpecDirectory>,
     mut lock: HostLock,
     stop: &CancellationToken,
 ) -> Result<(), Failure> {
@@ -121,10 +133,12 @@ async fn work(
         let (controller, store_too, host) = (controller.clone(), store.clone(), Arc::clone(host));
         let working = bowline_controller::run(controller, store_too, host, pause.clone(), listed);
         tokio::pin!(working);
+        let permit = specs.map(SpecDirectory::permit);
         let ended = tokio::select! {
             ended = working.as_mut() => Some(ended),
             () = lock.lost() => None,
         };
+        drop(permit);
         match ended {
             Some(Err(RunError::Register(error))) if error.is_unavailable() => {
                 tracing::error!(%error, "the database went away; nothing is changed until it is back");

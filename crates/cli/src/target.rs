@@ -32,6 +32,27 @@ impl FromStr for GatewayName {
     }
 }
 
+/// The gateway of `[NS/]NAME` and the namespace of `-n`: one of them names the namespace, and the name is `default`
+/// where neither says it.
+pub(crate) fn gateway(word: Option<&str>, namespace: Option<&str>) -> Result<GatewayKey, Failure> {
+    let text = match (word, namespace) {
+        (Some(word), None) => word.to_owned(),
+        (Some(word), Some(namespace)) if word.contains('/') => {
+            let named: GatewayName = word.parse().map_err(Failure::user)?;
+            if named.0.namespace != namespace {
+                return Err(Failure::user(format!("{word:?} is not in the namespace {namespace:?}")));
+            }
+            word.to_owned()
+        }
+        (Some(word), Some(namespace)) => format!("{namespace}/{word}"),
+        (None, Some(namespace)) => namespace.to_owned(),
+        (None, None) => {
+            return Err(Failure::user("which gateway?").hint("give -n NAMESPACE, or write NAMESPACE/NAME"));
+        }
+    };
+    text.parse::<GatewayName>().map(|name| name.0).map_err(Failure::user)
+}
+
 /// One `key=value` of a label selector, or the key alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Requirement {
@@ -111,30 +132,30 @@ pub(crate) fn read(words: &[String], namespace: Option<&str>) -> Result<Targets,
     Ok(Targets { kind: kinds.unwrap_or(Kind::Gateway), namespace: namespace.map(str::to_owned), keys })
 }
 
-/// The kind that a word names; `catalogs` is ClusterCatalogs while there is no other catalog.
-fn kind(word: &str) -> Result<Kind, Failure> {
-    match word.to_ascii_lowercase().as_str() {
-        "catalog" | "catalogs" => Ok(Kind::ClusterCatalog),
-        other => {
-            other.parse().map_err(|error: bowline_core::object::UnknownKind| Failure::user(error.to_string()))
-        }
-    }
+/// The kind that a word names.
+pub(crate) fn kind(word: &str) -> Result<Kind, Failure> {
+    word.parse().map_err(|error: bowline_core::object::UnknownKind| Failure::user(error.to_string()))
 }
 
 fn key(kind: Kind, name: &str, namespace: Option<&str>) -> Result<ObjectKey, Failure> {
     let parts: Vec<_> = name.split('/').collect();
-    let key = match (kind, &parts[..]) {
-        (Kind::ClusterCatalog, [name]) => ObjectKey::cluster_catalog(*name),
-        (Kind::Gateway, [namespace, name]) => ObjectKey::gateway(*namespace, *name),
-        (Kind::Gateway, [name]) => match namespace {
-            Some(namespace) => ObjectKey::gateway(namespace, *name),
+    let (namespace, name) = match (kind.is_namespaced(), &parts[..]) {
+        (false, [name]) => (None, *name),
+        (true, [namespace, name]) => (Some(*namespace), *name),
+        (true, [name]) => match namespace {
+            Some(namespace) => (Some(namespace), *name),
             None => {
-                return Err(Failure::user(format!("which namespace is gateway {name:?} in?"))
-                    .hint(format!("give -n NAMESPACE, or write gateway/NAMESPACE/{name}")));
+                let word = kind.singular();
+                let mut hint = format!("give -n NAMESPACE, or write {word}/NAMESPACE/{name}");
+                if kind == Kind::Catalog {
+                    hint.push_str(&format!("; the cluster's is clustercatalog/{name}"));
+                }
+                return Err(Failure::user(format!("which namespace is {word} {name:?} in?")).hint(hint));
             }
         },
         _ => return Err(Failure::user(format!("{name:?} is no name of a {kind}"))),
     };
+    let key = ObjectKey { kind, namespace: namespace.map(str::to_owned), name: name.to_owned() };
     let labels = [key.namespace.as_deref(), Some(key.name.as_str())];
     if labels.into_iter().flatten().any(|label| !is_dns_label(label)) {
         return Err(Failure::user(format!("{name:?} is no name: lower-case letters, digits and - only")));

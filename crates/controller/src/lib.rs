@@ -6,14 +6,17 @@
 mod leases;
 mod memory;
 mod prober;
+mod progress;
 mod queue;
 mod reconcile;
 mod run;
 mod socket;
 mod sources;
+mod volumes;
 mod world;
 
 pub use prober::{ProbeAnswer, Prober};
+pub use progress::{Part, Progress};
 pub use queue::Queue;
 pub use reconcile::{ReconcileError, Reconciler};
 pub use run::{RunError, Settings, run};

@@ -9,6 +9,7 @@ use bowline_core::lease::LeaseKind;
 use bowline_core::object::GatewayKey;
 use bowline_core::plan::{Holds, Unit};
 use bowline_core::report::Failures;
+use bowline_core::rollout::{Trouble, Troubles};
 use bowline_core::step::{FailureClass, StepFailure};
 use chrono::{DateTime, Utc};
 
@@ -33,6 +34,7 @@ struct Failure {
     count: u32,
     until: DateTime<Utc>,
     message: String,
+    refused: bool,
 }
 
 /// The memory of one controller.
@@ -61,6 +63,19 @@ impl Memory {
         }
     }
 
+    /// The failures of a revision, as the record of replacements wants to know them.
+    pub(crate) fn troubles(&self, key: &GatewayKey, revision: &str) -> Troubles {
+        let failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = failing.get(key).filter(|entry| entry.revision == revision);
+        let units = entry.map(|entry| entry.units.iter()).into_iter().flatten();
+        let trouble = |failure: &Failure| Trouble {
+            count: failure.count,
+            refused: failure.refused,
+            message: failure.message.clone(),
+        };
+        units.map(|(unit, failure)| (unit.clone(), trouble(failure))).collect()
+    }
+
     /// Counts a failure and holds the unit: `min(first·2ⁿ⁻¹, max) × [½, 1]`.
     pub(crate) fn failed(
         &self,
@@ -87,7 +102,12 @@ impl Memory {
         };
         let full = first.saturating_mul(1 << (count - 1).min(20)).min(LONGEST_HOLD);
         let until = now + full.mul_f64(0.5 + 0.5 * rand::random::<f64>());
-        entry.units.insert(unit, Failure { count, until, message: failure.message.clone() });
+        entry.units.insert(unit, Failure {
+            count,
+            until,
+            message: failure.message.clone(),
+            refused: failure.class == FailureClass::Refused,
+        });
     }
 
     /// Forgets the failures of a unit that has succeeded or has nothing to do.

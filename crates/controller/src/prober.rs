@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::progress::{PULSE, Part, Progress};
 use crate::queue::Queue;
 use crate::world::World;
 
@@ -161,10 +162,12 @@ impl Prober {
         &self,
         world: Arc<W>,
         queue: Arc<Queue<GatewayKey>>,
+        progress: Arc<Progress>,
         stop: CancellationToken,
     ) {
         let mut probes = FuturesUnordered::new();
         loop {
+            progress.beat(Part::Prober);
             let (due, wakeup) = self.due(CONCURRENCY.saturating_sub(probes.len()));
             for (uid, port, round) in due {
                 let world = Arc::clone(&world);
@@ -179,7 +182,17 @@ impl Prober {
                     }
                 }
                 () = tokio::time::sleep_until(wakeup.into()) => {}
+                () = tokio::time::sleep(PULSE) => {}
             }
+        }
+    }
+
+    /// Probes what is due now, and returns: for a caller that decides itself when its gateways are asked.
+    pub async fn probe_due<W: World>(&self, world: &W) {
+        let (due, _) = self.due(usize::MAX);
+        for (uid, port, round) in due {
+            let answer = world.probe(uid, port).await;
+            self.take(uid, round, answer);
         }
     }
 

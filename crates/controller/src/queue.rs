@@ -3,6 +3,7 @@
 //! Asking is synchronous and cannot fail (Q6). There is no channel between a run and the queue, so no run can
 //! wait for the queue and the queue never for a run.
 
+use std::collections::HashMap;
 use std::fmt::Display;
 use std::future::Future;
 use std::hash::Hash;
@@ -17,8 +18,12 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+use crate::progress::{PULSE, Part, Progress};
+
 /// Longest run of one key; beyond it the run is dropped and counts as failed (Q18).
 const RUN_DEADLINE: Duration = Duration::from_secs(300);
+/// A run that is still there so long after its deadline keeps the processor to itself: it cannot be dropped.
+const OVERDUE: Duration = RUN_DEADLINE.saturating_add(Duration::from_secs(10));
 /// How long running keys may finish after a stop (Q22).
 const STOP_GRACE: Duration = Duration::from_secs(20);
 
@@ -55,24 +60,36 @@ where
         self.schedule().keys(now())
     }
 
-    /// Runs `reconcile` for one key after another until `stop`, then waits for the running ones (Q22).
-    pub async fn run<F, R>(&self, stop: CancellationToken, reconcile: F)
+    /// Runs `reconcile` for one key after another until `stop`, then waits for the running ones (Q22). It gets
+    /// further as long as it looks for work and no run is overdue.
+    pub async fn run<F, R>(&self, stop: CancellationToken, progress: &Progress, reconcile: F)
     where
         F: Fn(K) -> R,
         R: Future<Output = Outcome> + Send + 'static,
     {
         let mut runs: JoinSet<(K, Outcome)> = JoinSet::new();
+        let mut began = HashMap::new();
         loop {
             while let Some(key) = self.next() {
+                began.insert(key.clone(), now());
                 let span = tracing::info_span!("reconcile", gateway = %key);
                 runs.spawn(guarded(key.clone(), reconcile(key)).instrument(span));
+            }
+            if began.values().all(|began| now().saturating_duration_since(*began) < OVERDUE) {
+                progress.beat(Part::Queue);
             }
             let wakeup = self.schedule().next_wakeup();
             tokio::select! {
                 () = stop.cancelled() => break,
                 () = self.changed.notified() => {}
-                Some(done) = runs.join_next() => self.finish(done),
+                Some(done) = runs.join_next() => {
+                    if let Ok((key, _)) = &done {
+                        began.remove(key);
+                    }
+                    self.finish(done);
+                }
                 () = sleep_until(wakeup) => {}
+                () = tokio::time::sleep(PULSE) => {}
             }
         }
         self.schedule().close();

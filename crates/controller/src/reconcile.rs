@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bowline_core::causes::with_causes;
-use bowline_core::desired::{Declared, Desired, Settings, Wanted, desire};
+use bowline_core::desired::{Declared, Desired, Moment, Settings, Wanted, desire};
 use bowline_core::floor;
 use bowline_core::labels::Role;
 use bowline_core::lease::{Holder, LeaseKind, LeaseSlot};
@@ -12,8 +12,9 @@ use bowline_core::object::{EventType, GatewayKey, Stored};
 use bowline_core::observed::{ContainerState, Observed, Probe};
 use bowline_core::plan::{Plan, plan};
 use bowline_core::report::{self, Early, Facts};
+use bowline_core::rollout::{Failed, Rollouts};
 use bowline_core::schedule::Outcome;
-use bowline_core::status::{ConditionType, GatewayStatus};
+use bowline_core::status::{ConditionType, GatewayStatus, ROLLED_BACK};
 use bowline_store::{DbError, GatewayError, GatewayRecord, Placement, Store};
 use chrono::Utc;
 use uuid::Uuid;
@@ -27,6 +28,7 @@ use crate::world::{World, WorldError};
 mod declare;
 mod execute;
 mod removal;
+mod volumes;
 
 /// How soon a run looks again after it changed the world: events may be lost, and what was made is not yet seen.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -36,6 +38,9 @@ const AWAY: Duration = Duration::from_secs(3);
 /// How soon a lease that could not be had is asked for again: another gateway may have given one back, and nothing
 /// but time tells.
 const LEASE_RETRY: Duration = Duration::from_secs(10);
+
+/// How soon a run looks again while a container is on trial: its time is over without an event.
+const TRIAL_LOOK: Duration = Duration::from_secs(1);
 
 /// Why a run ended early.
 #[derive(Debug, thiserror::Error)]
@@ -119,7 +124,12 @@ impl<W: World> Reconciler<W> {
             let Some(placement) = record.placement else { return Ok(()) };
             let metadata = &record.object.metadata;
             let previous = previous_status(&record.object);
-            let status = report::ended_early(metadata.generation, &why, previous.as_ref(), now);
+            let mut status = report::ended_early(metadata.generation, &why, previous.as_ref(), now);
+            if matches!(why, Early::Refused(..)) {
+                // What is not carried out has been looked at all the same.
+                let versions = record.catalogs.values().map(|catalog| catalog.metadata.resource_version);
+                status.catalog_revision = versions.max().unwrap_or_default();
+            }
             self.report(metadata.uid, placement.epoch, previous.as_ref(), &status).await
         };
         if let Err(error) = told.await {
@@ -148,18 +158,29 @@ impl<W: World> Reconciler<W> {
         };
         let previous = previous_status(&record.object);
         let mut declared = declare(record, &placement)?;
-        let (uid, revision) = (declared.metadata.uid, declared.revision());
+        let uid = declared.metadata.uid;
         self.lessor().provide(&mut declared, Utc::now()).await?;
+        let has_volumes = self.claim_volumes(&mut declared).await?;
 
         let mut observed = self.world.observe(key, &declared.images(&self.settings)).await?;
+        if has_volumes {
+            observed.volumes = self.world.volumes(&key.namespace).await?;
+        }
         observed.probe = self.probe(&observed, &declared, previous.as_ref()).await;
-        let desired = desire(&declared, &observed, &self.settings);
+        let revision = |rollouts: &Rollouts| format!("{}/{}", declared.revision(), rollouts.revision());
+        let troubles = self.memory.troubles(key, &revision(&declared.rollouts));
+        let moment = Moment { now: Utc::now(), troubles: &troubles };
+        let desired = desire(&declared, &observed, &self.settings, moment);
+        // What failed on the way forward does not hold up the way back.
+        let revision = revision(&desired.rollouts);
         let (holds, _) = self.memory.recall(key, &revision);
-        let plan = plan(Some(&desired), &observed, &holds, Utc::now());
+        let plan = match declared.is_paused() {
+            true => Plan::default(),
+            false => plan(Some(&desired), &observed, &holds, moment.now),
+        };
         floor::check(&plan, key, &self.settings)?;
-        if desired.pins != declared.pins {
-            // Written before anything is made from it: after a crash the same ids are used.
-            self.store.put_pins(uid, placement.epoch, &json(&desired.pins)).await?;
+        if !declared.is_paused() {
+            self.record(&declared, &desired).await?;
         }
         self.watch(key, &declared, &desired, &observed);
         let failed = self.execute(key, uid, &revision, &plan).await?;
@@ -183,12 +204,48 @@ impl<W: World> Reconciler<W> {
             // What is given back stands in a file of the gateway still.
             return Ok(Outcome::Again(LOOK_AGAIN));
         }
+        if failed.is_empty() {
+            self.release_volumes(&declared, &observed).await?;
+        }
         let mut plan = plan;
-        if !declared.lease_problems.is_empty() {
-            let retry = Utc::now() + LEASE_RETRY;
+        let lease_retry = (!declared.lease_problems.is_empty()).then_some(LEASE_RETRY);
+        if let Some(wait) = lease_retry.into_iter().chain(volumes::retry(&declared)).min() {
+            let retry = Utc::now() + wait;
             plan.again_at = Some(plan.again_at.map_or(retry, |at| at.min(retry)));
         }
-        Ok(self.next(&plan, holds.values().min().copied()))
+        let next = self.next(&plan, holds.values().min().copied());
+        Ok(if desired.rollouts.on_trial() { next.within(TRIAL_LOOK) } else { next })
+    }
+
+    /// Writes what the steps to come are made from, before the first of them: after a crash the same image ids are
+    /// used, and the way back is known.
+    async fn record(&self, declared: &Declared, desired: &Desired) -> Result<(), ReconcileError> {
+        let (uid, epoch) = (declared.metadata.uid, declared.epoch);
+        if desired.pins != declared.pins {
+            self.store.put_pins(uid, epoch, &json(&desired.pins)).await?;
+        }
+        if desired.rollouts == declared.rollouts {
+            return Ok(());
+        }
+        self.store.put_rollouts(uid, epoch, &json(&desired.rollouts)).await?;
+        for (unit, rollout) in desired.rollouts.iter() {
+            let before = declared.rollouts.of(&unit);
+            let failed_before = before.and_then(|before| before.failed.as_ref());
+            let (kind, reason, message) = match (&rollout.trial, &rollout.failed) {
+                (_, Some(failed)) if failed_before != Some(failed) => {
+                    let Failed { reason, message, .. } = failed;
+                    let message = format!("{unit}: {reason}: {message}; the revision before runs again");
+                    tracing::warn!(%unit, reason, error = message, "rolled back");
+                    (EventType::Warning, ROLLED_BACK, message)
+                }
+                (None, None) if before.is_some_and(|before| before.trial.is_some()) => {
+                    (EventType::Normal, "Replaced", format!("{unit}: the new revision answers"))
+                }
+                _ => continue,
+            };
+            self.store.record_event(uid, kind, reason, &message, Utc::now()).await?;
+        }
+        Ok(())
     }
 
     /// The placement on this host, made when there is none; `None` when another host has the gateway.

@@ -11,10 +11,12 @@ use bowline_store::{DbError, Store};
 use tokio_util::sync::CancellationToken;
 
 use crate::prober::Prober;
+use crate::progress::Progress;
 use crate::queue::Queue;
 use crate::reconcile::Reconciler;
 use crate::socket;
 use crate::sources::Sources;
+use crate::volumes::Volumes;
 
 /// What the controller is started with.
 #[derive(Debug, Clone)]
@@ -27,6 +29,8 @@ pub struct Settings {
     pub resync: Duration,
     /// Path of the controller's own socket, for logs and the queue's state.
     pub socket: PathBuf,
+    /// What the controller tells of its parts while it runs.
+    pub progress: Arc<Progress>,
 }
 
 /// Why the controller could not run.
@@ -67,16 +71,23 @@ pub async fn run(
     let listener = socket::bind(&settings.socket)
         .map_err(|source| RunError::Socket { path: settings.socket.display().to_string(), source })?;
 
+    let progress = settings.progress;
     let prober_stop = CancellationToken::new();
     let probing = tokio::spawn({
         let (prober, host, queue) = (Arc::clone(&prober), Arc::clone(&host), Arc::clone(&queue));
-        let stop = prober_stop.clone();
-        async move { prober.run(host, queue, stop).await }
+        let (progress, stop) = (Arc::clone(&progress), prober_stop.clone());
+        async move { prober.run(host, queue, progress, stop).await }
     });
     let answering =
         tokio::spawn(socket::serve(listener, Arc::clone(&host), Arc::clone(&queue), prober_stop.clone()));
 
-    let sources = Sources::new(store.clone(), Arc::clone(&host), Arc::clone(&queue));
+    let volumes = Volumes { store: store.clone(), host: Arc::clone(&host), row: row.id };
+    let keeping = tokio::spawn({
+        let stop = prober_stop.clone();
+        async move { volumes.run(stop).await }
+    });
+
+    let sources = Sources::new(store.clone(), Arc::clone(&host), Arc::clone(&queue), Arc::clone(&progress));
     let reconciler = Arc::new(Reconciler::new(store, host, prober, settings.desired, row.id));
     let open = || {
         queue.open();
@@ -84,16 +95,17 @@ pub async fn run(
     };
     tokio::join!(
         sources.run(settings.resync, stop.clone(), open),
-        queue.run(stop, |key| {
+        queue.run(stop, &progress, |key| {
             let reconciler = Arc::clone(&reconciler);
             async move { reconciler.run(&key).await }
         }),
     );
     prober_stop.cancel();
-    for task in [probing, answering] {
+    for task in [probing, answering, keeping] {
         if let Err(error) = task.await {
             tracing::error!(%error, "a task of the controller was lost");
         }
     }
+    progress.clear();
     Ok(())
 }

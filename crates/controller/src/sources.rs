@@ -5,9 +5,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bowline_core::object::{GatewayKey, Kind};
+use bowline_core::object::GatewayKey;
 use bowline_core::schedule::Trigger;
-use bowline_host::{EngineHint, Host, Inventory};
+use bowline_host::{HostHint, Host, Inventory};
 use bowline_store::{DbError, Hint, Scope, Store};
 use chrono::Utc;
 use futures::StreamExt;
@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::progress::{Part, Progress};
 use crate::queue::Queue;
 
 /// Between two cheap listings, which find what events missed.
@@ -29,6 +30,7 @@ pub(crate) struct Sources {
     store: Store,
     host: Arc<Host>,
     queue: Arc<Queue<GatewayKey>>,
+    progress: Arc<Progress>,
     /// Gateways by uid, as far as they were listed: a hint that names one asks for it alone.
     known: Mutex<HashMap<Uuid, GatewayKey>>,
     /// Asks for a complete listing.
@@ -38,11 +40,17 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
-    pub(crate) fn new(store: Store, host: Arc<Host>, queue: Arc<Queue<GatewayKey>>) -> Self {
+    pub(crate) fn new(
+        store: Store,
+        host: Arc<Host>,
+        queue: Arc<Queue<GatewayKey>>,
+        progress: Arc<Progress>,
+    ) -> Self {
         Sources {
             store,
             host,
             queue,
+            progress,
             known: Mutex::default(),
             relist: Notify::new(),
             listed: Mutex::default(),
@@ -55,6 +63,7 @@ impl Sources {
             tokio::join!(
                 self.store_hints(),
                 self.engine_hints(),
+                self.file_hints(),
                 self.listings(resync, listed),
                 self.cheap_lists(),
                 self.housekeeping(),
@@ -70,7 +79,7 @@ impl Sources {
     async fn store_hints(&self) {
         let mut listener = self.store.watch(Scope::Desired);
         loop {
-            match listener.next().await {
+            match self.progress.rest(Part::StoreHints, listener.next()).await {
                 Hint::All => self.relist.notify_one(),
                 Hint::Uid(uid) => {
                     if let Err(error) = self.edited(uid).await {
@@ -85,8 +94,8 @@ impl Sources {
     /// Asks for the gateways that a changed object concerns.
     async fn edited(&self, uid: Uuid) -> Result<(), DbError> {
         match self.store.get_by_uid(uid).await? {
-            Some(object) if object.metadata.key.kind == Kind::ClusterCatalog => {
-                for key in self.store.gateways_using(&object.metadata.key.name).await? {
+            Some(object) if object.metadata.key.kind.is_catalog() => {
+                for key in self.store.gateways_using(&object.metadata.key).await? {
                     self.queue.add(key, Trigger::Edited);
                 }
             }
@@ -108,29 +117,43 @@ impl Sources {
     /// The Engine's events.
     async fn engine_hints(&self) {
         let mut events = std::pin::pin!(self.host.events());
-        while let Some(hint) = events.next().await {
+        while let Some(hint) = self.progress.rest(Part::EngineHints, events.next()).await {
             match hint {
-                EngineHint::All => self.relist.notify_one(),
-                EngineHint::Key(key) => self.queue.add(key, Trigger::Noticed),
+                HostHint::All => self.relist.notify_one(),
+                HostHint::Key(key) => self.queue.add(key, Trigger::Noticed),
             }
         }
+        self.progress.retire(Part::EngineHints);
         tracing::error!("the stream of events ended; listings go on");
+    }
+
+    /// Changes of the rendered files.
+    async fn file_hints(&self) {
+        let mut changes = std::pin::pin!(self.host.file_hints());
+        while let Some(hint) = self.progress.rest(Part::FileHints, changes.next()).await {
+            match hint {
+                HostHint::All => self.relist.notify_one(),
+                HostHint::Key(key) => self.queue.add(key, Trigger::Noticed),
+            }
+        }
+        self.progress.retire(Part::FileHints);
+        tracing::error!("files are watched no longer; listings go on");
     }
 
     /// Complete listings: at the start, when a source asks, and every `resync` ± 10 % (Q24).
     async fn listings(&self, resync: Duration, listed: impl FnOnce()) {
         let mut listed = Some(listed);
         loop {
+            self.progress.beat(Part::Listings);
             match self.list_all().await {
                 Ok(()) => {
                     if let Some(listed) = listed.take() {
                         listed();
                     }
                     let period = resync.mul_f64(0.9 + 0.2 * rand::random::<f64>());
-                    tokio::select! {
-                        () = self.relist.notified() => {}
-                        () = tokio::time::sleep(period) => {}
-                    }
+                    let asked = tokio::time::timeout(period, self.relist.notified());
+                    // In time or not: it is listed anew.
+                    let _why = self.progress.rest(Part::Listings, asked).await;
                 }
                 Err(error) => {
                     tracing::warn!(%error, "could not list, nothing is concluded from that");
@@ -157,7 +180,7 @@ impl Sources {
     /// The cheap list: asks for the keys whose inventory changed since the last listing of any kind.
     async fn cheap_lists(&self) {
         loop {
-            tokio::time::sleep(CHEAP_LIST).await;
+            self.progress.rest(Part::CheapLists, tokio::time::sleep(CHEAP_LIST)).await;
             let Ok(inventory) = self.host.inventory().await else {
                 continue;
             };
@@ -174,7 +197,7 @@ impl Sources {
 
     async fn housekeeping(&self) {
         loop {
-            tokio::time::sleep(HOUSEKEEPING).await;
+            self.progress.rest(Part::Housekeeping, tokio::time::sleep(HOUSEKEEPING)).await;
             let now = Utc::now();
             let done = async {
                 // Each gateway that lost a token is told by the store's own hint.

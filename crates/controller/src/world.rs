@@ -7,6 +7,7 @@ use bowline_core::lease::{LeaseKind, Subnet};
 use bowline_core::object::GatewayKey;
 use bowline_core::observed::Observed;
 use bowline_core::step::{Step, StepFailure};
+use bowline_core::volume::ObservedVolume;
 use bowline_host::Host;
 use uuid::Uuid;
 
@@ -32,6 +33,12 @@ pub trait World: Send + Sync + 'static {
         images: &BTreeSet<String>,
     ) -> impl Future<Output = Result<Observed, WorldError>> + Send;
 
+    /// The volumes of ours that belong to the tenant of a namespace.
+    fn volumes(
+        &self,
+        namespace: &str,
+    ) -> impl Future<Output = Result<Vec<ObservedVolume>, WorldError>> + Send;
+
     /// Makes one change; a change that is made already is made.
     fn execute(&self, key: &GatewayKey, step: &Step) -> impl Future<Output = Result<(), StepFailure>> + Send;
 
@@ -51,6 +58,10 @@ impl From<bowline_host::HostError> for WorldError {
 impl World for Host {
     async fn observe(&self, key: &GatewayKey, images: &BTreeSet<String>) -> Result<Observed, WorldError> {
         Ok(Host::observe(self, key, images).await?)
+    }
+
+    async fn volumes(&self, namespace: &str) -> Result<Vec<ObservedVolume>, WorldError> {
+        Ok(Host::volumes(self, Some(namespace)).await?)
     }
 
     async fn execute(&self, key: &GatewayKey, step: &Step) -> Result<(), StepFailure> {

@@ -6,15 +6,19 @@
 
 use std::collections::BTreeMap;
 
-use crate::resource::ClusterCatalogSpec;
+use crate::resource::{CatalogRef, CatalogSpec};
 
 mod config;
 mod entry;
+mod remote;
 mod support;
+mod uses;
 
 pub use config::{ConfigProblem, check_config, unused_config};
 pub use entry::{EntryError, EnvVar, Remote, SecretDeclaration, ServerEntry, ServerFields, ServerKind};
+pub use remote::remote_place;
 pub use support::{Unsupported, egress_is_unenforced, unsupported};
+pub use uses::{LostEntry, lost_entries};
 
 /// Whether a server's container has a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -40,8 +44,8 @@ pub fn network(entry: &ServerEntry) -> Network {
 /// An entry and the catalog that it comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Merged<'a> {
-    /// Name of the layer.
-    pub catalog: &'a str,
+    /// The layer.
+    pub catalog: &'a CatalogRef,
     /// The entry, whole.
     pub entry: &'a ServerEntry,
 }
@@ -49,7 +53,7 @@ pub struct Merged<'a> {
 /// All servers of several catalogs, lowest layer first: of two entries of one name the later layer's wins as a
 /// whole, no field of the earlier one is left.
 pub fn merge<'a>(
-    layers: impl IntoIterator<Item = (&'a str, &'a ClusterCatalogSpec)>,
+    layers: impl IntoIterator<Item = (&'a CatalogRef, &'a CatalogSpec)>,
 ) -> BTreeMap<&'a str, Merged<'a>> {
     let mut merged = BTreeMap::new();
     for (catalog, spec) in layers {

@@ -31,6 +31,9 @@ pub struct ContainerSpec {
     pub read_only_root: bool,
     /// Bind mounts of directories.
     pub binds: Vec<Bind>,
+    /// Volumes of the tenant, of server containers only. Left out of the canonical form where there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<VolumeMount>,
     /// Size of the tmpfs at `/tmp` in bytes.
     pub tmp_bytes: i64,
     /// The network, if any.
@@ -47,6 +50,25 @@ pub struct ContainerSpec {
 pub struct Bind {
     /// Absolute path on the host.
     pub source: String,
+    /// Absolute path in the container.
+    pub target: String,
+    /// Whether the container may not write to it.
+    pub read_only: bool,
+}
+
+impl ContainerSpec {
+    /// Whether the container writes to a volume: then no other container may run on it at the same time.
+    pub fn is_stateful(&self) -> bool {
+        self.volumes.iter().any(|volume| !volume.read_only)
+    }
+}
+
+/// A named volume in a container.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VolumeMount {
+    /// The volume's name on the Engine.
+    pub name: String,
     /// Absolute path in the container.
     pub target: String,
     /// Whether the container may not write to it.
@@ -75,8 +97,18 @@ pub struct Publish {
     pub container_port: u16,
 }
 
+impl ContainerSpec {
+    /// Digest of what Docker cannot change in place, and of how often a restart was asked for: containers of equal
+    /// digests need not replace each other. Limits are no part of it; they are compared with the live values.
+    pub fn made_from(&self, restarts: i64) -> String {
+        let made = ContainerSpec { limits: Limits::default(), ..self.clone() };
+        // An object that nobody restarted has the digest of its specification alone.
+        if restarts == 0 { spec_hash(&made) } else { spec_hash(&(made, restarts)) }
+    }
+}
+
 /// Limits of one container.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Limits {
     /// `Memory` and `MemorySwap` in bytes: no swap beyond it.
@@ -87,6 +119,23 @@ pub struct Limits {
     pub cpu_shares: Option<i64>,
     /// `PidsLimit`.
     pub pids: i64,
+}
+
+impl Limits {
+    /// Docker's default for `CpuShares`, and what zero stands for.
+    pub const DEFAULT_CPU_SHARES: i64 = 1024;
+
+    /// Whether the live values are these. "None" and Docker's default are the same.
+    pub fn are(&self, live: &Limits) -> bool {
+        let shares = |limits: &Limits| match limits.cpu_shares {
+            None | Some(0) => Self::DEFAULT_CPU_SHARES,
+            Some(shares) => shares,
+        };
+        self.memory == live.memory
+            && self.nano_cpus.unwrap_or_default() == live.nano_cpus.unwrap_or_default()
+            && shares(self) == shares(live)
+            && self.pids == live.pids
+    }
 }
 
 /// A network as we want it: a bridge on a leased subnet with inter-container traffic off.

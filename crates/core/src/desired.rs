@@ -17,15 +17,21 @@ use crate::lease::{Holder, LeaseKind, LeaseSlot, Subnet};
 use crate::names;
 use crate::object::GatewayKey;
 use crate::observed::{ImageFacts, ImageState, Observed};
+use crate::plan::Unit;
 use crate::resource::{Cpu, Memory, Resources};
+use crate::rollout::Rollouts;
 use crate::step::Content;
+use crate::volume::VolumeIdentity;
 
 mod declared;
 mod files;
+mod rollouts;
 mod servers;
+mod volumes;
 
-pub use declared::{Declared, Pins, Settings};
-pub use files::{RECOVERY_FILE, Recovery, bound_directories, server_directory};
+pub use declared::{Declared, Layer, Pin, Pins, Requests, Settings};
+pub use rollouts::Moment;
+pub use files::{RECOVERY_FILE, Recovery, bound_directories, server_directory, watched_directories};
 
 /// What shall be there for one gateway.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +61,10 @@ pub struct Desired {
     pub servers: Vec<DesiredServer>,
     /// What this generation's references are resolved to.
     pub pins: Pins,
+    /// What runs in the place of the declared gateway container: the last one that answered.
+    pub gateway_instead: Option<Box<WantedContainer>>,
+    /// The record of every container after this look; written before anything is done because of it.
+    pub rollouts: Rollouts,
 }
 
 /// A network that shall be there.
@@ -91,6 +101,8 @@ pub struct DesiredServer {
     pub image: Option<String>,
     /// What shall be there for it.
     pub wanted: Wanted,
+    /// What runs in the place of it: the last revision that answered.
+    pub instead: Option<Box<WantedContainer>>,
     /// Whether the entry's `allowHosts` list is not enforced.
     pub egress_unenforced: bool,
     /// Whether the reference now names another image than the pinned one.
@@ -105,6 +117,8 @@ pub enum Wanted {
     Container(Box<WantedContainer>),
     /// A container, once its image is there.
     Image(ImageState),
+    /// None: the gateway dials a remote server by itself.
+    Remote,
     /// None: switched off in the specification.
     Disabled,
     /// None, until the specification or the catalog changes.
@@ -131,6 +145,19 @@ pub struct WantedContainer {
     pub identity: Identity,
     /// What it is.
     pub spec: ContainerSpec,
+    /// The volumes that must be there before it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<DesiredVolume>,
+}
+
+/// A volume that shall be there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DesiredVolume {
+    /// Its name on the Engine.
+    pub name: String,
+    /// Its labels.
+    pub identity: VolumeIdentity,
 }
 
 /// Size of `/tmp` in every container: 64 MiB.
@@ -165,8 +192,13 @@ fn limits(resources: Resources, defaults: Resources) -> Limits {
 }
 
 /// Decides what shall be there.
-pub fn desire(declared: &Declared, observed: &Observed, settings: &Settings) -> Desired {
-    Rendering { declared, observed, settings, key: declared.key() }.desired()
+pub fn desire(
+    declared: &Declared,
+    observed: &Observed,
+    settings: &Settings,
+    moment: Moment<'_>,
+) -> Desired {
+    Rendering { declared, observed, settings, moment, key: declared.key() }.desired()
 }
 
 /// One rendering: what all its parts need.
@@ -174,16 +206,22 @@ struct Rendering<'a> {
     declared: &'a Declared,
     observed: &'a Observed,
     settings: &'a Settings,
+    moment: Moment<'a>,
     key: GatewayKey,
 }
 
 impl Rendering<'_> {
     fn desired(&self) -> Desired {
         let mut pins = Pins { generation: self.declared.metadata.generation, images: BTreeMap::new() };
-        let (servers, rendered) = self.servers(&mut pins);
+        let mut rollouts = Rollouts::default();
+        let (servers, rendered) = self.servers(&mut pins, &mut rollouts);
         let (config, config_revision) = self.gateway_file(&rendered);
         let gateway_image = self.declared.gateway_image(self.settings);
         let gateway = self.gateway(&gateway_image, &mut pins);
+        let steady = rollouts.servers.iter().filter(|(_, rollout)| rollout.trial.is_none());
+        let unchanged = steady.map(|(name, _)| name.clone()).collect();
+        let settled = self.settle(&Unit::Gateway, &gateway, None, &config_revision, &unchanged);
+        rollouts.gateway = settled.rollout;
         Desired {
             key: self.key.clone(),
             uid: self.uid(),
@@ -194,9 +232,11 @@ impl Rendering<'_> {
             config_revision,
             tokens_revision: self.declared.tokens_revision,
             gateway,
+            gateway_instead: settled.instead,
             gateway_image,
             servers,
             pins,
+            rollouts,
         }
     }
 
@@ -246,25 +286,45 @@ impl Rendering<'_> {
         })
     }
 
-    /// The image for a reference: the pinned id while this generation lasts and the image is there, else what the
-    /// reference names now. Pins it.
-    fn image(&self, reference: &str, pins: &mut Pins) -> Result<ImageFacts, Box<ImageState>> {
+    /// The name of a container of this role.
+    fn name_of(&self, role: &Role) -> String {
+        let instance = &self.settings.owner.instance;
+        self.free_name(match role {
+            Role::Server(server) => names::server_container(instance, &self.key, server),
+            Role::Gateway | Role::Network => names::gateway_container(instance, &self.key),
+        })
+    }
+
+    /// The image for a reference: the pinned id while this generation lasts, nobody asked for a restart, and the
+    /// image is there; else what the reference names now. Pins it. After a failure what the reference names now
+    /// comes first: another image is another chance.
+    fn image(&self, unit: &Unit, reference: &str, pins: &mut Pins) -> Result<ImageFacts, Box<ImageState>> {
         let present = |name: &str| match self.observed.images.get(name) {
             Some(ImageState::Present(facts)) => Some(facts.clone()),
             _ => None,
         };
+        let restarts = self.declared.restarts(unit);
         let pinned = (self.declared.pins.generation == self.declared.metadata.generation)
-            .then(|| self.declared.pins.images.get(reference))
-            .flatten();
-        match pinned.and_then(|id| present(id)).or_else(|| present(reference)) {
+            .then(|| self.declared.pins.images.get(&unit.to_string()))
+            .flatten()
+            .filter(|pin| pin.reference == reference && pin.restarts == restarts);
+        let failed = self.declared.rollouts.of(unit).is_some_and(|rollout| rollout.failed.is_some());
+        let latest = || present(reference);
+        let found = match pinned {
+            Some(_) if failed && latest().is_some() => latest(),
+            Some(pin) => present(&pin.image).or_else(latest),
+            None => latest(),
+        };
+        let pin = |image: &str| Pin { reference: reference.to_owned(), image: image.to_owned(), restarts };
+        match found {
             Some(facts) => {
-                pins.images.insert(reference.to_owned(), facts.id.clone());
+                pins.images.insert(unit.to_string(), pin(&facts.id));
                 Ok(facts)
             }
             None => {
                 // What runs was made from it still.
-                if let Some(id) = pinned {
-                    pins.images.insert(reference.to_owned(), id.clone());
+                if let Some(known) = pinned {
+                    pins.images.insert(unit.to_string(), known.clone());
                 }
                 let state = self.observed.images.get(reference).cloned();
                 Err(Box::new(state.unwrap_or(ImageState::Absent)))
@@ -294,7 +354,7 @@ impl Rendering<'_> {
                 message: "a leased number is out of range; delete and apply the gateway again".to_owned(),
             };
         };
-        let image = match self.image(reference, pins) {
+        let image = match self.image(&Unit::Gateway, reference, pins) {
             Ok(facts) => facts,
             Err(state) => return Wanted::Image(*state),
         };
@@ -309,6 +369,7 @@ impl Rendering<'_> {
                 self.bind(files::CONFIG, contract::CONFIG_DIR, true),
                 self.bind(files::SOCKETS, contract::SOCKETS_DIR, false),
             ],
+            volumes: Vec::new(),
             tmp_bytes: TMP_BYTES,
             network: NetworkMode::Named(self.network_name()),
             publish: Some(Publish {
@@ -318,15 +379,13 @@ impl Rendering<'_> {
             }),
             limits: limits(self.declared.spec.resources, gateway_defaults()),
         };
-        self.container(
-            self.free_name(names::gateway_container(&self.settings.owner.instance, &self.key)),
-            Role::Gateway,
-            spec,
-        )
+        self.container(Role::Gateway, spec)
     }
 
-    fn container(&self, name: String, role: Role, spec: ContainerSpec) -> Wanted {
-        let identity = self.identity(role, spec_hash(&spec));
-        Wanted::Container(Box::new(WantedContainer { name, identity, spec }))
+    fn container(&self, role: Role, spec: ContainerSpec) -> Wanted {
+        let name = self.name_of(&role);
+        let restarts = self.declared.restarts(&Unit::of(&role));
+        let identity = self.identity(role, spec.made_from(restarts));
+        Wanted::Container(Box::new(WantedContainer { name, identity, spec, volumes: Vec::new() }))
     }
 }

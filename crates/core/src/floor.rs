@@ -4,7 +4,7 @@
 //! plan, right before it is executed. A violation is a defect of ours: the plan is not carried out, and the
 //! gateway's status says so.
 
-use crate::container::{Bind, ContainerSpec, NetworkMode, NetworkSpec};
+use crate::container::{Bind, ContainerSpec, Limits, NetworkMode, NetworkSpec, VolumeMount};
 use crate::desired::Settings;
 use crate::gateway_file::{BRIDGE_DIR, BRIDGE_FILE, CONFIG_DIR, GATEWAY_PORT, SOCKETS_DIR};
 use crate::labels::{Identity, Role};
@@ -12,6 +12,7 @@ use crate::lease::SUBNET_PREFIX;
 use crate::object::GatewayKey;
 use crate::plan::Plan;
 use crate::step::Step;
+use crate::volume::check_target;
 
 /// A step that breaks the floor.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -47,6 +48,14 @@ fn check_step(step: &Step, key: &GatewayKey, settings: &Settings) -> Checked {
             check_identity(identity, key, settings)?;
             check_container(identity, spec, settings)
         }
+        Step::CreateVolume { name, identity } => {
+            check_volume_name(name, &key.namespace)?;
+            require(
+                identity.owner == settings.owner,
+                "every object carries our own instance and installation",
+            )?;
+            require(identity.namespace == key.namespace, "a volume belongs to the gateway's own namespace")
+        }
         Step::CreateNetwork { name, identity, spec } => {
             check_name(name)?;
             check_identity(identity, key, settings)?;
@@ -62,10 +71,14 @@ fn check_step(step: &Step, key: &GatewayKey, settings: &Settings) -> Checked {
         Step::PullImage { reference } => {
             require(!has_control(reference), "no control character in a reference")
         }
+        Step::RenameContainer { to, .. } => check_name(to),
+        Step::UpdateContainer { limits, .. } => check_limits(limits),
+        Step::ConnectNetwork { network, .. } => check_joined(network),
         // These go by id, and only to what was observed with our labels.
         Step::RemoveNetwork { .. }
         | Step::StartContainer { .. }
         | Step::UnpauseContainer { .. }
+        | Step::DisconnectNetwork { .. }
         | Step::SetRestart { .. }
         | Step::StopContainer { .. }
         | Step::RemoveContainer { .. }
@@ -87,6 +100,7 @@ fn check_container(identity: &Identity, spec: &ContainerSpec, settings: &Setting
         user,
         read_only_root,
         binds,
+        volumes,
         tmp_bytes,
         network,
         publish,
@@ -102,18 +116,20 @@ fn check_container(identity: &Identity, spec: &ContainerSpec, settings: &Setting
         require(!value.contains('\0'), "no NUL in an environment value")?;
     }
     require(*tmp_bytes > 0, "/tmp has a size")?;
-    require(limits.memory > 0 && limits.pids > 0, "memory and processes are limited")?;
+    check_limits(limits)?;
     if let Some(user) = user {
         let uids = settings.ranges.uids;
         require((uids.first..=uids.last).contains(&i64::from(*user)), "the user id is a leased one")?;
     }
     if let NetworkMode::Named(name) = network {
-        check_name(name)?;
-        // `host`, `bridge`, `default` and `container:…` are modes of Docker's, not names of ours.
-        require(name.starts_with("mcp-net-"), "containers join no network but their gateway's")?;
+        check_joined(name)?;
     }
     for bind in binds {
         check_bind(bind, identity, settings)?;
+    }
+    for VolumeMount { name, target, read_only: _ } in volumes {
+        check_volume_name(name, &identity.key.namespace)?;
+        require(check_target(target).is_ok(), "a volume covers no path that the container needs for itself")?;
     }
     match &identity.role {
         Role::Gateway => {
@@ -122,6 +138,7 @@ fn check_container(identity: &Identity, spec: &ContainerSpec, settings: &Setting
                 writable.into_iter().all(|bind| bind.target == SOCKETS_DIR),
                 "a gateway writes to its sockets' directory only",
             )?;
+            require(volumes.is_empty(), "a gateway has no volume")?;
             require(user.is_some() && *read_only_root, "a gateway has a leased user and a read-only root")?;
             let publish = publish.as_ref().ok_or("a gateway publishes its port")?;
             require(publish.container_port == GATEWAY_PORT, "a gateway publishes its own port only")?;
@@ -138,6 +155,21 @@ fn check_container(identity: &Identity, spec: &ContainerSpec, settings: &Setting
         }
         Role::Network => Err("a container carries the role gateway or server"),
     }
+}
+
+/// Whether a container may be made: what a plan that creates it would be asked.
+pub(crate) fn admits(identity: &Identity, spec: &ContainerSpec, settings: &Settings) -> bool {
+    check_container(identity, spec, settings).is_ok()
+}
+
+fn check_limits(limits: &Limits) -> Checked {
+    require(limits.memory > 0 && limits.pids > 0, "memory and processes are limited")
+}
+
+fn check_joined(network: &str) -> Checked {
+    check_name(network)?;
+    // `host`, `bridge`, `default` and `container:…` are modes of Docker's, not names of ours.
+    require(network.starts_with("mcp-net-"), "containers join no network but their gateway's")
 }
 
 /// A bind's source is a directory that the controller made for this very object, or the bridge.
@@ -163,6 +195,14 @@ fn check_network(spec: &NetworkSpec, settings: &Settings) -> Checked {
     let subnet = u32::from(spec.subnet.0);
     require(subnet & mask == u32::from(pool.address), "a subnet is cut from the pool")?;
     require(subnet.trailing_zeros() >= 32 - u32::from(SUBNET_PREFIX), "a subnet begins on its own boundary")
+}
+
+/// A volume is one that the controller gives to this very tenant: its name begins as those of no other namespace
+/// do. Whose it is by its labels is looked at before it is made and before it is mounted.
+fn check_volume_name(name: &str, namespace: &str) -> Checked {
+    check_name(name)?;
+    let rest = name.strip_prefix("mcp-vol-").and_then(|rest| rest.strip_prefix(namespace));
+    require(rest.is_some_and(|rest| rest.starts_with('.')), "a volume is one of the gateway's own namespace")
 }
 
 /// Docker's own rule for names.

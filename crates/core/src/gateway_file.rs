@@ -6,8 +6,12 @@
 //! rendering and not the catalog itself: it needs no image, command, volume or configuration value of a
 //! server, so a compromised gateway cannot read one.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+
+use crate::tool_filter::ToolFilter;
 
 /// Where the configuration directory is bound, read-only, in a gateway container.
 pub const CONFIG_DIR: &str = "/etc/bowline";
@@ -19,7 +23,7 @@ pub const TOKENS_FILE: &str = "tokens.json";
 pub const SOCKETS_DIR: &str = "/run/bowline";
 /// Path of the control socket below [`SOCKETS_DIR`].
 pub const CONTROL_SOCKET: &str = "control/control.sock";
-/// Name of a server's socket in its own directory, `<SOCKETS_DIR>/servers/<GatewayServer::directory>/`; in the
+/// Name of a server's socket in its own directory, `<SOCKETS_DIR>/servers/<ServerPlace::Bridge::directory>/`; in the
 /// server's container that directory alone is bound, read-only, at [`SOCKETS_DIR`].
 pub const SERVER_SOCKET: &str = "mcp.sock";
 /// TCP port on which a gateway container listens for MCP clients.
@@ -56,7 +60,10 @@ pub struct GatewayFile {
     pub gateway: String,
     /// Values of the `Host` header that are served, without port. Loopback names are always served.
     pub allowed_hosts: Vec<String>,
-    /// The enabled container servers, in the order of the Gateway's `servers`.
+    /// Whether a remote server may be at a private or a loopback address, and without TLS there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_private_remotes: bool,
+    /// The enabled servers, in the order of the Gateway's `servers`.
     pub servers: Vec<GatewayServer>,
 }
 
@@ -66,13 +73,54 @@ pub struct GatewayFile {
 pub struct GatewayServer {
     /// Registry key of the catalog.
     pub name: String,
-    /// Name of the directory of this server's socket below `<SOCKETS_DIR>/servers`.
-    pub directory: String,
-    /// The user id that a peer on this server's socket must have.
-    pub uid: u32,
+    /// Where it is.
+    pub place: ServerPlace,
     /// The catalog's `prefix`: tools are shown as `<prefix>__<tool>`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
+    /// Which of its tools are offered, by its own names for them.
+    #[serde(default, skip_serializing_if = "ToolFilter::is_empty")]
+    pub tools: ToolFilter,
+}
+
+/// How the gateway reaches a server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum ServerPlace {
+    /// By its bridge, which dials the gateway.
+    #[serde(rename_all = "camelCase")]
+    Bridge {
+        /// Name of the directory of this server's socket below `<SOCKETS_DIR>/servers`.
+        directory: String,
+        /// The user id that a peer on this server's socket must have.
+        uid: u32,
+    },
+    /// Over the network: the gateway dials it.
+    Remote(RemotePlace),
+}
+
+/// Where a remote server is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RemotePlace {
+    /// Absolute `http` or `https` URL, without user and fragment.
+    pub url: String,
+    /// Its protocol.
+    pub transport: RemoteTransport,
+    /// Request headers, sent to the origin of `url` and to no other.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+}
+
+/// How MCP is spoken to a remote server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum RemoteTransport {
+    /// Streamable HTTP, one URL for everything.
+    #[serde(rename = "streamable-http")]
+    StreamableHttp,
+    /// HTTP with server-sent events, as of 2024-11-05: a stream for answers, and another URL for requests.
+    #[serde(rename = "sse")]
+    Sse,
 }
 
 /// The verifiers of one gateway's bearer tokens, `tokens.json`. No token can be made from it.
@@ -115,7 +163,7 @@ pub struct GatewayState {
 /// How far a gateway is with one server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ServerPhase {
-    /// No bridge has dialled yet, or the first exchange (`initialize`, listing) is under way.
+    /// No bridge has dialled yet, or the first exchange (dialling, `initialize`, listing) is under way.
     Starting,
     /// The server has answered and its tools are offered.
     Running,
@@ -131,9 +179,10 @@ pub struct ServerReport {
     pub name: String,
     /// How far the gateway is with it.
     pub phase: ServerPhase,
-    /// Number of tools offered; of the last successful listing while the server is away.
+    /// Number of tools offered, after the filter; of the last successful listing while the server is away.
     pub tools: u32,
-    /// `sha256:` and the digest over names, descriptions and schemas, once a listing has succeeded.
+    /// `sha256:` and the digest over names, descriptions and schemas of all its tools, whatever the filter, once a
+    /// listing has succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tools_digest: Option<String>,
     /// Name and version that the server gave of itself, `name version`.

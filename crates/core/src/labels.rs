@@ -24,9 +24,13 @@ pub const NAMESPACE: &str = "dev.bowline.namespace";
 pub const GATEWAY: &str = "dev.bowline.gateway";
 /// The Gateway object's uid.
 pub const UID: &str = "dev.bowline.uid";
-/// `gateway`, `server` or `network`.
+/// `gateway`, `server`, `network` or `volume`.
 pub const ROLE: &str = "dev.bowline.role";
-/// The registry key, on server containers.
+/// The tenant's uid, on volumes.
+pub const TENANT: &str = "dev.bowline.tenant";
+/// The volume's name in its catalog entry, on volumes.
+pub const VOLUME: &str = "dev.bowline.volume";
+/// The registry key, on server containers and volumes.
 pub const SERVER: &str = "dev.bowline.server";
 /// Digest of the specification from which the object was made.
 pub const SPEC_HASH: &str = "dev.bowline.spec-hash";

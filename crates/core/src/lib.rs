@@ -20,11 +20,14 @@ pub mod plan;
 pub mod preview;
 pub mod report;
 pub mod resource;
+pub mod rollout;
 pub mod schedule;
 pub mod schema;
 pub mod status;
 pub mod step;
 pub mod template;
+pub mod volume;
+pub mod tool_filter;
 pub mod yaml;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Names of containers, networks and directories.
+//! Names of containers, networks, volumes and directories.
 //!
 //! Names are a courtesy to people; identity is labels. Still no two different things may ask for one name, so
 //! every part is kept apart by a character that the parts cannot contain: a DNS label has neither `.` nor `_`.
@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::object::GatewayKey;
+use crate::volume::VolumeKey;
 
 /// The instance whose names carry no suffix.
 pub const DEFAULT_INSTANCE: &str = "default";
@@ -42,6 +43,19 @@ pub fn network(instance: &str, key: &GatewayKey) -> String {
     with_instance(format!("mcp-net-{}.{}", key.namespace, key.name), instance)
 }
 
+/// `mcp-vol-<namespace>.<server>.<volume>`; where a part is no short DNS label both are cleaned, and a hash of both
+/// is a part of its own, so that no pair of labels reads like another pair.
+pub fn volume(instance: &str, namespace: &str, key: &VolumeKey) -> String {
+    let VolumeKey { server, volume } = key;
+    // 255 bytes are the longest name that the Engine can make a directory of.
+    if is_dns_label(server) && is_dns_label(volume) && volume.len() <= 32 {
+        return with_instance(format!("mcp-vol-{namespace}.{server}.{volume}"), instance);
+    }
+    let digest = hex::encode(&Sha256::digest(format!("{server}/{volume}"))[..4]);
+    let base = format!("mcp-vol-{namespace}.{}.{}.{digest}", cleaned(server, 63), cleaned(volume, 32));
+    with_instance(base, instance)
+}
+
 /// The name to take when somebody else's object has `name`: the instance spelt out and eight digits of the uid
 /// behind it, which no name of the forms above has.
 pub fn fallback(name: &str, instance: &str, uid: Uuid) -> String {
@@ -51,23 +65,36 @@ pub fn fallback(name: &str, instance: &str, uid: Uuid) -> String {
     format!("{base}_{instance}_{}", &digits[24..])
 }
 
+/// The name of a container while another one has, or is about to take, `name`: the one that will replace it or the
+/// one that was retired. Two underscores in a row occur in no name of the forms above.
+pub fn beside(name: &str, spec_hash: &str) -> String {
+    format!("{name}__{}", spec_hash.get(..8).unwrap_or(spec_hash))
+}
+
 /// A registry key as one part of a name or path: itself when it is a DNS label, else lower-case and cleaned,
 /// with a dot and eight hexadecimal digits of its hash behind it.
 pub fn path_label(server: &str) -> String {
     if is_dns_label(server) {
         return server.to_owned();
     }
-    let cleaned: String = server
+    let digest = hex::encode(&Sha256::digest(server.as_bytes())[..4]);
+    format!("{}.{digest}", cleaned(server, 63))
+}
+
+/// A registry key in lower case with only what a DNS label has, cut to `most` characters.
+fn cleaned(text: &str, most: usize) -> String {
+    let cleaned: String = text
         .chars()
         .map(|c| match c.to_ascii_lowercase() {
             c @ ('a'..='z' | '0'..='9') => c,
             _ => '-',
         })
-        .take(63)
+        .take(most)
         .collect();
-    let cleaned = cleaned.trim_matches('-');
-    let digest = hex::encode(&Sha256::digest(server.as_bytes())[..4]);
-    format!("{}.{digest}", if cleaned.is_empty() { "server" } else { cleaned })
+    match cleaned.trim_matches('-') {
+        "" => "server".to_owned(),
+        cleaned => cleaned.to_owned(),
+    }
 }
 
 fn with_instance(base: String, instance: &str) -> String {

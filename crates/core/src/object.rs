@@ -16,18 +16,21 @@ pub const API_VERSION: &str = "bowline.dev/v1alpha1";
 pub enum Kind {
     /// Servers for everybody, written by the admin; cluster-scoped.
     ClusterCatalog,
+    /// Servers of one tenant; namespaced.
+    Catalog,
     /// One MCP endpoint of a tenant; namespaced.
     Gateway,
 }
 
 impl Kind {
     /// Every kind, in the order in which an apply writes them: what is referred to comes first.
-    pub const ALL: [Kind; 2] = [Kind::ClusterCatalog, Kind::Gateway];
+    pub const ALL: [Kind; 3] = [Kind::ClusterCatalog, Kind::Catalog, Kind::Gateway];
 
     /// The kind as written in a spec file.
     pub fn as_str(self) -> &'static str {
         match self {
             Kind::ClusterCatalog => "ClusterCatalog",
+            Kind::Catalog => "Catalog",
             Kind::Gateway => "Gateway",
         }
     }
@@ -36,6 +39,7 @@ impl Kind {
     pub fn singular(self) -> &'static str {
         match self {
             Kind::ClusterCatalog => "clustercatalog",
+            Kind::Catalog => "catalog",
             Kind::Gateway => "gateway",
         }
     }
@@ -44,6 +48,7 @@ impl Kind {
     pub fn plural(self) -> &'static str {
         match self {
             Kind::ClusterCatalog => "clustercatalogs",
+            Kind::Catalog => "catalogs",
             Kind::Gateway => "gateways",
         }
     }
@@ -52,7 +57,15 @@ impl Kind {
     pub fn is_namespaced(self) -> bool {
         match self {
             Kind::ClusterCatalog => false,
-            Kind::Gateway => true,
+            Kind::Catalog | Kind::Gateway => true,
+        }
+    }
+
+    /// Whether objects of this kind hold servers that gateways name.
+    pub fn is_catalog(self) -> bool {
+        match self {
+            Kind::ClusterCatalog | Kind::Catalog => true,
+            Kind::Gateway => false,
         }
     }
 }
@@ -65,7 +78,7 @@ impl fmt::Display for Kind {
 
 /// A word that names no kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no resource type {0:?}; there are gateway (gw) and clustercatalog (cc)")]
+#[error("no resource type {0:?}; there are gateway (gw), catalog (cat) and clustercatalog (cc)")]
 pub struct UnknownKind(pub String);
 
 impl FromStr for Kind {
@@ -76,6 +89,7 @@ impl FromStr for Kind {
         match text.to_ascii_lowercase().as_str() {
             "gateway" | "gateways" | "gw" => Ok(Kind::Gateway),
             "clustercatalog" | "clustercatalogs" | "cc" => Ok(Kind::ClusterCatalog),
+            "catalog" | "catalogs" | "cat" => Ok(Kind::Catalog),
             _ => Err(UnknownKind(text.to_owned())),
         }
     }
@@ -98,6 +112,11 @@ impl ObjectKey {
     /// The key of a Gateway.
     pub fn gateway(namespace: impl Into<String>, name: impl Into<String>) -> Self {
         ObjectKey { kind: Kind::Gateway, namespace: Some(namespace.into()), name: name.into() }
+    }
+
+    /// The key of a Catalog.
+    pub fn catalog(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        ObjectKey { kind: Kind::Catalog, namespace: Some(namespace.into()), name: name.into() }
     }
 
     /// The key of a ClusterCatalog.

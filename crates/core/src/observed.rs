@@ -9,8 +9,10 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::container::Limits;
 use crate::gateway_file::GatewayState;
 use crate::labels::Identity;
+use crate::volume::ObservedVolume;
 
 /// Everything of ours that carries the labels of one gateway key, whatever its uid.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +26,9 @@ pub struct Observed {
     pub trees: BTreeMap<Uuid, Tree>,
     /// The images that were asked about, by reference as written (and by id, where a pin was asked about).
     pub images: BTreeMap<String, ImageState>,
+    /// Volumes of the namespace's tenant, where a server of the gateway has any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<ObservedVolume>,
     /// Names that we wanted and somebody else's object has.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub taken_names: BTreeSet<String>,
@@ -56,6 +61,21 @@ pub struct ObservedContainer {
     pub finished_at: Option<DateTime<Utc>>,
     /// `State.Error`: why the last start failed; empty when it did not.
     pub error: String,
+    /// What can be changed while it runs, as it is now.
+    #[serde(default)]
+    pub live: Live,
+}
+
+/// What somebody can change of a container without making it anew.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Live {
+    /// `HostConfig`'s resource limits.
+    pub limits: Limits,
+    /// `HostConfig.MemorySwap` in bytes; with us the same as the memory.
+    pub memory_swap: i64,
+    /// Ids of the networks that it is attached to. A container that was never started has none.
+    pub networks: BTreeSet<String>,
 }
 
 /// State of a container, in the Engine's words.

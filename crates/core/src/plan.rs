@@ -19,6 +19,7 @@ use crate::step::Step;
 mod containers;
 mod files;
 mod teardown;
+mod volumes;
 
 /// The parts of a gateway that can fail by themselves.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -151,11 +152,11 @@ impl Planner<'_> {
     /// Removals come first, because what is added may collide with what goes; then what all containers need,
     /// the gateway, the servers, and last the paths that no container sees any more.
     fn converge(&mut self, desired: &Desired) {
-        let kept = self.remove_undeclared(desired);
+        let fates = self.remove_undeclared(desired);
         if !self.is_held(&Unit::Shared) {
             self.ensure_files(desired);
             self.ensure_network(desired);
-            self.ensure_containers(desired, &kept);
+            self.ensure_containers(desired, &fates);
         }
         self.remove_leftover_paths(desired);
     }

@@ -7,9 +7,10 @@ use std::collections::btree_map::Entry;
 
 use chrono::{DateTime, Utc};
 
-use crate::desired::{Declared, Desired, Settings, desire};
+use crate::desired::{Declared, Desired, Moment, Settings, desire};
 use crate::observed::{ImageFacts, ImageState, Observed};
 use crate::plan::{Holds, Plan, plan};
+use crate::rollout::Troubles;
 
 /// What a declaration would come to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +42,7 @@ pub fn preview(
             unknown.insert(ImageState::Present(facts));
         }
     }
-    let desired = desire(declared, &observed, settings);
+    let desired = desire(declared, &observed, settings, Moment { now, troubles: &Troubles::new() });
     let plan = plan(Some(&desired), &observed, &Holds::new(), now);
     Preview { desired, plan, assumed_images }
 }

@@ -12,8 +12,11 @@ use crate::labels::Role;
 use crate::lease::{Holder, LeaseKind, LeaseSlot};
 use crate::observed::{ContainerState, ImageState, Observed, ObservedContainer};
 use crate::plan::{Plan, Unit};
+use crate::resource::PAUSED_ANNOTATION;
+use crate::rollout::Failed;
 use crate::status::{
-    Condition, ConditionStatus, ConditionType, Endpoint, GatewayStatus, ServerState, ServerStatus,
+    Condition, ConditionStatus, ConditionType, Endpoint, FailedRevision, GatewayStatus, PAUSED, ROLLED_BACK,
+    ServerState, ServerStatus,
 };
 use crate::step::Step;
 
@@ -80,7 +83,10 @@ pub fn status(facts: &Facts<'_>, now: DateTime<Utc>) -> GatewayStatus {
         }),
         conditions,
         servers,
+        catalog_revision: facts.declared.catalog_revision(),
         tokens_revision: facts.gateway_state().map_or(0, |state| state.tokens_revision),
+        observed_requests: facts.declared.requests.values().map(|asked| asked.restart + asked.retry).sum(),
+        failed_revision: facts.failed_revision(&Unit::Gateway),
         next_attempt_time: facts.plan.again_at.filter(|_| !facts.failures.is_empty()),
         remaining: Vec::new(),
     }
@@ -160,10 +166,13 @@ impl Facts<'_> {
 
     fn container(&self, role: &Role) -> Option<&ObservedContainer> {
         let uid = self.desired.uid;
-        self.observed.containers.iter().find(|seen| seen.identity.uid == uid && seen.identity.role == *role)
+        let of_role = self.observed.containers.iter();
+        let of_role = of_role.filter(|seen| seen.identity.uid == uid && seen.identity.role == *role);
+        // Beside the one that runs there may be the one to go back to.
+        of_role.max_by_key(|seen| (seen.state == ContainerState::Running, seen.restarts))
     }
 
-    /// Whether this run makes, starts, stops or removes the container of a unit: what was seen and told of it
+    /// Whether this run makes, starts or stops the container of a unit: what was seen and told of it
     /// before speaks of one that is no more.
     fn is_changing(&self, unit: &Unit) -> bool {
         self.plan.steps.iter().any(|planned| {
@@ -174,9 +183,22 @@ impl Facts<'_> {
                         | Step::StartContainer { .. }
                         | Step::UnpauseContainer { .. }
                         | Step::StopContainer { .. }
-                        | Step::RemoveContainer { .. }
                 )
         })
+    }
+
+    fn is_rolled_back(&self, server: &DesiredServer) -> bool {
+        self.desired.rollouts.servers.get(&server.name).is_some_and(|rollout| rollout.failed.is_some())
+    }
+
+    fn changes_engine(&self) -> bool {
+        self.plan.steps.iter().any(|planned| planned.step.changes_engine())
+    }
+
+    fn failed_revision(&self, unit: &Unit) -> Option<FailedRevision> {
+        let failed = self.desired.rollouts.of(unit)?.failed.clone()?;
+        let Failed { spec_hash, retry: _, reason, message, at } = failed;
+        Some(FailedRevision { revision: spec_hash, reason, message, at })
     }
 
     fn accepted(&self) -> Verdict {
@@ -224,12 +246,36 @@ impl Facts<'_> {
         let verdict = |status, reason, message: String| {
             Verdict::new(ConditionType::Progressing, status, reason, message)
         };
+        if self.declared.is_paused() {
+            let message = format!("remove the annotation {PAUSED_ANNOTATION} to go on");
+            return verdict(ConditionStatus::Unknown, PAUSED, message);
+        }
+        let rolled_back: Vec<_> = self
+            .desired
+            .rollouts
+            .iter()
+            .filter_map(|(unit, rollout)| {
+                let Failed { reason, message, .. } = rollout.failed.as_ref()?;
+                Some(format!("{unit} runs as it did before the last change: {reason}: {message}"))
+            })
+            .collect();
+        if self.failures.is_empty() && !rolled_back.is_empty() && !self.changes_engine() {
+            let hint = "change it, or `bowline retry`";
+            return verdict(
+                ConditionStatus::False,
+                ROLLED_BACK,
+                format!("{}; {hint}", rolled_back.join("; ")),
+            );
+        }
         if !self.failures.is_empty() {
             let texts: Vec<_> = self.failures.iter().map(|(unit, text)| format!("{unit}: {text}")).collect();
             return verdict(ConditionStatus::True, "BackOff", texts.join("; "));
         }
         let steps = self.plan.steps.iter().filter(|planned| planned.step.changes_engine());
+        let on_trial = self.desired.rollouts.iter().filter(|(_, rollout)| rollout.trial.is_some());
+        let on_trial: Vec<_> = on_trial.map(|(unit, _)| unit.to_string()).collect();
         match steps.count() {
+            _ if !on_trial.is_empty() => verdict(ConditionStatus::True, "Replacing", on_trial.join(", ")),
             0 => verdict(ConditionStatus::False, "Complete", String::new()),
             1 => verdict(ConditionStatus::True, "Changing", "1 step".to_owned()),
             n => verdict(ConditionStatus::True, "Changing", format!("{n} steps")),
@@ -333,7 +379,10 @@ impl Facts<'_> {
         let report =
             self.gateway_state().and_then(|state| state.servers.iter().find(|s| s.name == server.name));
         let (state, reason, error) = self.server_state(server, container, report);
-        let last_error = error.or_else(|| report.and_then(report_error));
+        let failed_revision = self.failed_revision(&Unit::Server(server.name.clone()));
+        let last_error = error
+            .or_else(|| report.and_then(report_error))
+            .or_else(|| failed_revision.as_ref().map(|failed| failed.message.clone()));
         ServerStatus {
             name: server.name.clone(),
             state,
@@ -345,6 +394,7 @@ impl Facts<'_> {
             tools_digest: report.and_then(|report| report.tools_digest.clone()),
             restarts: report.map_or(0, |report| report.restarts)
                 + container.map_or(0, |c| u32::try_from(c.restart_count).unwrap_or(u32::MAX)),
+            failed_revision,
             last_error,
         }
     }
@@ -372,6 +422,8 @@ impl Facts<'_> {
                     ImageState::Present(_) => (ServerState::Pending, None, None),
                 }
             }
+            // Nothing of ours but what the gateway says of it.
+            Wanted::Remote => answering(report),
             Wanted::Container(_) if failure.is_some() => {
                 (ServerState::Failed, Some("StartFailed"), failure.cloned())
             }
@@ -380,10 +432,11 @@ impl Facts<'_> {
             }
             Wanted::Container(_) => match container.map(|container| container.state) {
                 None => (ServerState::Pending, None, None),
-                Some(ContainerState::Running) => match report.map(|report| report.phase) {
-                    Some(ServerPhase::Running) => (ServerState::Running, None, None),
-                    Some(ServerPhase::Failed) => (ServerState::Failed, Some("ServerFailed"), None),
-                    Some(ServerPhase::Starting) | None => (ServerState::Starting, None, None),
+                Some(ContainerState::Running) => match answering(report) {
+                    (ServerState::Running, None, None) if self.is_rolled_back(server) => {
+                        (ServerState::Running, Some(ROLLED_BACK), None)
+                    }
+                    told => told,
                 },
                 Some(ContainerState::Restarting) => {
                     let error = container.map(|c| c.error.clone()).filter(|error| !error.is_empty());
@@ -392,6 +445,15 @@ impl Facts<'_> {
                 Some(_) => (ServerState::Starting, None, None),
             },
         }
+    }
+}
+
+/// The state of a server that could answer, as the gateway has it.
+fn answering<'a>(report: Option<&ServerReport>) -> (ServerState, Option<&'a str>, Option<String>) {
+    match report.map(|report| report.phase) {
+        Some(ServerPhase::Running) => (ServerState::Running, None, None),
+        Some(ServerPhase::Failed) => (ServerState::Failed, Some("ServerFailed"), None),
+        Some(ServerPhase::Starting) | None => (ServerState::Starting, None, None),
     }
 }
 

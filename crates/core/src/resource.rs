@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::object::{Kind, ObjectKey};
 
-pub(crate) mod cluster_catalog;
+pub(crate) mod catalog;
+mod catalog_ref;
 pub(crate) mod gateway;
 pub(crate) mod metadata;
 pub(crate) mod parse;
@@ -23,9 +24,10 @@ pub(crate) mod quantity;
 pub(crate) mod read;
 mod references;
 
-pub use cluster_catalog::{ClusterCatalogSpec, catalog_from_plain};
+pub use catalog::{CatalogSpec, catalog_from_plain};
+pub use catalog_ref::{CatalogRef, InvalidCatalogRef};
 pub use gateway::{GatewaySpec, Mode, Profile, ServerDefaults, ServerSpec, Transport};
-pub use metadata::{ObjectMeta, is_registry_key};
+pub use metadata::{ObjectMeta, PAUSED_ANNOTATION, is_registry_key};
 pub use parse::{Located, Origin, Parsed, parse};
 pub use quantity::{Cpu, Limits, Memory, QuantityError, Requests, Resources};
 
@@ -39,14 +41,14 @@ pub struct GatewayObject {
     pub spec: GatewaySpec,
 }
 
-/// A `kind: ClusterCatalog` as declared.
+/// A `kind: ClusterCatalog` or `kind: Catalog` as declared: they differ in who owns them, not in what they say.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ClusterCatalogObject {
+pub struct CatalogObject {
     /// Who it is.
     pub metadata: ObjectMeta,
     /// What is wanted.
-    pub spec: ClusterCatalogSpec,
+    pub spec: CatalogSpec,
 }
 
 /// A declared object of any kind. Serialises with `kind` beside `metadata` and `spec`.
@@ -56,7 +58,9 @@ pub enum Resource {
     /// One MCP endpoint.
     Gateway(Box<GatewayObject>),
     /// Servers for everybody.
-    ClusterCatalog(ClusterCatalogObject),
+    ClusterCatalog(CatalogObject),
+    /// Servers of one tenant.
+    Catalog(CatalogObject),
 }
 
 impl Resource {
@@ -65,6 +69,7 @@ impl Resource {
         match self {
             Self::Gateway(_) => Kind::Gateway,
             Self::ClusterCatalog(_) => Kind::ClusterCatalog,
+            Self::Catalog(_) => Kind::Catalog,
         }
     }
 
@@ -72,7 +77,7 @@ impl Resource {
     pub fn metadata(&self) -> &ObjectMeta {
         match self {
             Self::Gateway(object) => &object.metadata,
-            Self::ClusterCatalog(object) => &object.metadata,
+            Self::ClusterCatalog(object) | Self::Catalog(object) => &object.metadata,
         }
     }
 
@@ -86,7 +91,7 @@ impl Resource {
     pub fn spec_json(&self) -> serde_json::Value {
         let json = match self {
             Self::Gateway(object) => serde_json::to_value(&object.spec),
-            Self::ClusterCatalog(object) => serde_json::to_value(&object.spec),
+            Self::ClusterCatalog(object) | Self::Catalog(object) => serde_json::to_value(&object.spec),
         };
         // Every map of a spec has string keys, which is all that this conversion can fail on.
         json.unwrap_or_default()

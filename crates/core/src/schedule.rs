@@ -26,6 +26,18 @@ pub enum Outcome {
     Failed,
 }
 
+impl Outcome {
+    /// The same, but no later than after this time.
+    #[must_use]
+    pub fn within(self, time: Duration) -> Self {
+        match self {
+            Outcome::Settled => Outcome::Again(time),
+            Outcome::Again(after) => Outcome::Again(after.min(time)),
+            Outcome::Failed => Outcome::Failed,
+        }
+    }
+}
+
 /// Times of a schedule.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {

@@ -3,6 +3,11 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+/// The reason of `Progressing` while a revision before the declared one runs.
+pub const ROLLED_BACK: &str = "RolledBack";
+/// The reason of `Progressing` while an annotation keeps the gateway from being reconciled.
+pub const PAUSED: &str = "Paused";
+
 /// `status` of a Gateway.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -21,15 +26,40 @@ pub struct GatewayStatus {
     /// One entry per server of the specification, in its order.
     #[serde(default)]
     pub servers: Vec<ServerStatus>,
+    /// The newest version of a catalog among those that the gateway names, as far as the controller has acted on
+    /// them.
+    #[serde(default)]
+    pub catalog_revision: i64,
     /// Revision of the token verifiers that the gateway has loaded.
     #[serde(default)]
     pub tokens_revision: i64,
+    /// How many requests of users (`bowline restart`, `bowline retry`) this status speaks of.
+    #[serde(default)]
+    pub observed_requests: i64,
+    /// The revision of the gateway container that did not answer, and in whose place the one before it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_revision: Option<FailedRevision>,
     /// When the controller tries again by itself, if something failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_attempt_time: Option<DateTime<Utc>>,
     /// While the object is being deleted: what is still to be removed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remaining: Vec<String>,
+}
+
+/// A revision that was tried and taken back. It is not tried again until its specification, the image behind it, or
+/// `bowline retry` changes that.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FailedRevision {
+    /// Digest of its specification, as in the label `dev.bowline.spec-hash`.
+    pub revision: String,
+    /// CamelCase word for machines.
+    pub reason: String,
+    /// What happened.
+    pub message: String,
+    /// When.
+    pub at: DateTime<Utc>,
 }
 
 /// Where a gateway is reached.
@@ -186,6 +216,9 @@ pub struct ServerStatus {
     pub tools_digest: Option<String>,
     /// How often it was started again.
     pub restarts: u32,
+    /// The revision of its container that did not answer, and in whose place the one before it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_revision: Option<FailedRevision>,
     /// Why it last failed, exit code and last lines of its standard error included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
@@ -219,7 +252,9 @@ impl GatewayStatus {
         };
         match self.condition(ConditionType::Ready) {
             None => "Pending".to_owned(),
-            Some(ready) if ready.status == ConditionStatus::True => "Ready".to_owned(),
+            Some(ready) if ready.status == ConditionStatus::True => {
+                reason(ConditionType::Progressing).filter(|r| r == ROLLED_BACK).unwrap_or("Ready".to_owned())
+            }
             Some(ready) if ready.status == ConditionStatus::Unknown => "Unknown".to_owned(),
             Some(ready) => reason(ConditionType::Accepted).unwrap_or_else(|| ready.reason.clone()),
         }

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::container::{ContainerSpec, NetworkSpec};
+use crate::container::{ContainerSpec, Limits, NetworkSpec};
 use crate::labels::Identity;
+use crate::volume::VolumeIdentity;
 
 /// One change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +64,13 @@ pub enum Step {
         /// Name, for people.
         name: String,
     },
+    /// Make a volume; one of ours that is there is made.
+    CreateVolume {
+        /// Its name on the Engine.
+        name: String,
+        /// Its labels.
+        identity: VolumeIdentity,
+    },
     /// Make a container.
     CreateContainer {
         /// Its name.
@@ -85,6 +93,42 @@ pub enum Step {
         id: String,
         /// Name, for people.
         name: String,
+    },
+    /// Give a container another name.
+    RenameContainer {
+        /// Full id, or the name where the same plan makes it.
+        id: String,
+        /// Name until now, for people.
+        name: String,
+        /// Name from now on.
+        to: String,
+    },
+    /// Set the limits of a container, running or not (`docker update`).
+    UpdateContainer {
+        /// Full id.
+        id: String,
+        /// Name, for people.
+        name: String,
+        /// The limits that it shall have.
+        limits: Limits,
+    },
+    /// Attach a running container to the gateway's own network.
+    ConnectNetwork {
+        /// Full id of the container.
+        id: String,
+        /// Its name, for people.
+        name: String,
+        /// Name of the network.
+        network: String,
+    },
+    /// Detach a container from a network; one that is detached is detached.
+    DisconnectNetwork {
+        /// Full id of the container.
+        id: String,
+        /// Its name, for people.
+        name: String,
+        /// Full id of the network.
+        network: String,
     },
     /// Set whether Docker starts the container again by itself (`unless-stopped` or `no`).
     SetRestart {
@@ -123,9 +167,14 @@ impl Step {
             Step::PullImage { .. }
             | Step::CreateNetwork { .. }
             | Step::RemoveNetwork { .. }
+            | Step::CreateVolume { .. }
             | Step::CreateContainer { .. }
             | Step::StartContainer { .. }
             | Step::UnpauseContainer { .. }
+            | Step::RenameContainer { .. }
+            | Step::UpdateContainer { .. }
+            | Step::ConnectNetwork { .. }
+            | Step::DisconnectNetwork { .. }
             | Step::SetRestart { .. }
             | Step::StopContainer { .. }
             | Step::RemoveContainer { .. } => true,
@@ -155,9 +204,18 @@ impl fmt::Display for Step {
                 write!(f, "create network {name} (subnet {})", spec.subnet)
             }
             Step::RemoveNetwork { name, .. } => write!(f, "remove network {name}"),
+            Step::CreateVolume { name, .. } => write!(f, "create volume {name}"),
             Step::CreateContainer { name, .. } => write!(f, "create container {name}"),
             Step::StartContainer { name, .. } => write!(f, "start container {name}"),
             Step::UnpauseContainer { name, .. } => write!(f, "unpause container {name}"),
+            Step::RenameContainer { name, to, .. } => write!(f, "rename container {name} to {to}"),
+            Step::UpdateContainer { name, .. } => write!(f, "update container {name}"),
+            Step::ConnectNetwork { name, network, .. } => {
+                write!(f, "connect container {name} to network {network}")
+            }
+            Step::DisconnectNetwork { name, network, .. } => {
+                write!(f, "disconnect container {name} from network {}", network.get(..12).unwrap_or(network))
+            }
             Step::SetRestart { name, restart: true, .. } => write!(f, "let container {name} restart"),
             Step::SetRestart { name, restart: false, .. } => write!(f, "let container {name} not restart"),
             Step::StopContainer { name, .. } => write!(f, "stop container {name}"),

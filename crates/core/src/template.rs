@@ -42,6 +42,8 @@ pub struct RenderedServer {
     pub command: Vec<String>,
     /// Environment in the entry's order, every name once.
     pub env: Vec<(String, String)>,
+    /// Items of `volumes` as rendered; [`crate::volume::read_all`] says what they ask for.
+    pub volumes: Vec<String>,
     /// The network that the entry asks for.
     pub network: Network,
     /// What tool names are prefixed with.
@@ -167,7 +169,7 @@ impl Problem {
 /// The container of the server `name`, with the values that a gateway gives for it.
 ///
 /// `config` is the server's own map, without the server's name around it. Whether the entry can run at all is
-/// told by [`crate::catalog::unsupported`]; this looks at image, command and environment only.
+/// told by [`crate::catalog::unsupported`]; this looks at image, command, environment and volumes only.
 ///
 /// # Errors
 /// Everything that keeps the entry from being rendered.
@@ -177,12 +179,13 @@ pub fn render_server(
     config: &Map<String, Value>,
 ) -> Result<RenderedServer, Vec<TemplateError>> {
     let fields = entry.fields();
-    let (command, env, mut errors) = render::container(name, fields, config);
+    let render::Container { command, env, volumes, mut errors } = render::container(name, fields, config);
     match (&fields.image, errors.is_empty()) {
         (Some(image), true) => Ok(RenderedServer {
             image: image.clone(),
             command,
             env,
+            volumes,
             network: network(entry),
             prefix: fields.prefix.clone(),
         }),

@@ -1,20 +1,24 @@
 //! Fixtures of the crate's own tests: a declaration from YAML, and a world in memory that carries steps out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeZone, Utc};
 use uuid::Uuid;
 
-use crate::desired::{Declared, Desired, Pins, Settings, desire};
+use crate::container::NetworkMode;
+use crate::desired::{Declared, Desired, Layer, Moment, Pins, Settings, desire};
+use crate::gateway_file::{GatewayState, ServerPhase, ServerReport};
 use crate::labels::{Owner, Role};
 use crate::lease::Ranges;
 use crate::object::{ObjectKey, StoredMeta};
 use crate::observed::{
-    ContainerState, Entry, ImageFacts, ImageState, Observed, ObservedContainer, ObservedNetwork,
+    ContainerState, Entry, ImageFacts, ImageState, Live, Observed, ObservedContainer, ObservedNetwork, Probe,
 };
 use crate::plan::{Holds, Plan, plan};
-use crate::resource::{Resource, parse};
+use crate::resource::{CatalogRef, GatewaySpec, Resource, parse};
+use crate::rollout::{Rollouts, Troubles};
 use crate::step::Step;
+use crate::volume::{ObservedVolume, VolumeClaims};
 
 pub(crate) fn settings() -> Settings {
     Settings {
@@ -24,6 +28,7 @@ pub(crate) fn settings() -> Settings {
         bridge_dir: "/var/lib/bowline/bridge/0123456789abcdef".to_owned(),
         gateway_image: "bowline/gateway:test".to_owned(),
         publish_address: "127.0.0.1".parse().unwrap(),
+        allow_private_remotes: false,
         ranges: Ranges {
             ports: "20000-20099".parse().unwrap(),
             uids: "1900000000-1900000099".parse().unwrap(),
@@ -40,17 +45,16 @@ pub(crate) fn at(seconds: i64) -> DateTime<Utc> {
 pub(crate) fn declare(yaml: &str) -> Declared {
     let parsed = parse(yaml, None);
     assert!(parsed.is_ok(), "{:?}", parsed.diagnostics);
-    let mut catalogs = BTreeMap::new();
+    let mut catalogs = Vec::new();
     let mut gateway = None;
     for located in parsed.resources {
         match located.resource {
             Resource::Gateway(object) => gateway = gateway.or(Some(object)),
-            Resource::ClusterCatalog(object) => {
-                catalogs.insert(object.metadata.name.clone(), object.spec);
-            }
+            resource @ (Resource::ClusterCatalog(_) | Resource::Catalog(_)) => catalogs.push(resource),
         }
     }
     let gateway = gateway.unwrap();
+    let catalogs = layers(&gateway.spec, &catalogs);
     let namespace = gateway.metadata.namespace.clone().unwrap();
     let mut declared = Declared {
         metadata: StoredMeta {
@@ -72,9 +76,24 @@ pub(crate) fn declare(yaml: &str) -> Declared {
         tokens: Vec::new(),
         tokens_revision: 0,
         pins: Pins::default(),
+        rollouts: Rollouts::default(),
+        requests: BTreeMap::new(),
+        volumes: VolumeClaims { tenant: Uuid::from_u128(7), ..VolumeClaims::default() },
     };
     lease(&mut declared);
     declared
+}
+
+/// Those of the catalogs that the gateway names, in its order; each has its place in the text as its version.
+pub(crate) fn layers(gateway: &GatewaySpec, catalogs: &[Resource]) -> Vec<Layer> {
+    let layer = |reference: &CatalogRef| {
+        let found = catalogs.iter().zip(1..).find(|(resource, _)| resource.key() == reference.key());
+        let (Resource::ClusterCatalog(object) | Resource::Catalog(object), version) = found? else {
+            return None;
+        };
+        Some(Layer { reference: reference.clone(), resource_version: version, spec: object.spec.clone() })
+    };
+    gateway.catalogs.iter().filter_map(layer).collect()
 }
 
 /// Gives every lease that is needed and missing.
@@ -96,7 +115,12 @@ pub(crate) fn lease(declared: &mut Declared) {
 pub(crate) struct World {
     pub(crate) observed: Observed,
     pub(crate) now: i64,
+    /// As the store keeps them between runs.
+    pub(crate) rollouts: Rollouts,
+    pub(crate) troubles: Troubles,
     made: u32,
+    /// The network that a container joins when it starts, by container id.
+    network_of: BTreeMap<String, String>,
 }
 
 impl World {
@@ -116,7 +140,9 @@ impl World {
     }
 
     pub(crate) fn desire(&self, declared: &Declared) -> Desired {
-        desire(declared, &self.observed, &settings())
+        let declared = Declared { rollouts: self.rollouts.clone(), ..declared.clone() };
+        let moment = Moment { now: at(self.now), troubles: &self.troubles };
+        desire(&declared, &self.observed, &settings(), moment)
     }
 
     pub(crate) fn plan(&self, declared: &Declared) -> Plan {
@@ -130,6 +156,7 @@ impl World {
     /// Plans and executes once; returns the plan.
     pub(crate) fn reconcile(&mut self, declared: &Declared) -> Plan {
         let plan = self.plan(declared);
+        self.rollouts = self.desire(declared).rollouts;
         for planned in &plan.steps {
             self.execute(&planned.step);
         }
@@ -138,6 +165,26 @@ impl World {
 
     pub(crate) fn container(&mut self, name: &str) -> &mut ObservedContainer {
         self.observed.containers.iter_mut().find(|c| c.name == name).unwrap()
+    }
+
+    /// Lets the gateway answer with every one of these servers running.
+    pub(crate) fn answer(&mut self, declared: &Declared, servers: &[&str]) {
+        let report = |name: &&str| ServerReport {
+            name: (*name).to_owned(),
+            phase: ServerPhase::Running,
+            tools: 1,
+            tools_digest: None,
+            server_info: None,
+            restarts: 0,
+            last_error: None,
+        };
+        let state = GatewayState {
+            version: "1".to_owned(),
+            config_revision: self.desire(declared).config_revision,
+            tokens_revision: declared.tokens_revision,
+            servers: servers.iter().map(report).collect(),
+        };
+        self.observed.probe = Some(Probe { healthy: true, misses: 0, state: Some(state) });
     }
 
     fn by_id(&mut self, id: &str) -> &mut ObservedContainer {
@@ -177,9 +224,22 @@ impl World {
                 self.observed.networks.push(network);
             }
             Step::RemoveNetwork { id, .. } => self.observed.networks.retain(|n| n.id != *id),
+            Step::CreateVolume { name, identity } => {
+                assert!(self.observed.volumes.iter().all(|v| v.name != *name), "{name} exists");
+                let volume = ObservedVolume { name: name.clone(), identity: identity.clone() };
+                self.observed.volumes.push(volume);
+            }
             Step::CreateContainer { name, identity, spec } => {
+                for mount in &spec.volumes {
+                    let there = self.observed.volumes.iter().any(|volume| volume.name == mount.name);
+                    assert!(there, "{} is missing", mount.name);
+                }
                 assert!(self.observed.containers.iter().all(|c| c.name != *name), "{name} exists");
                 self.made += 1;
+                let limits = spec.limits.clone();
+                if let NetworkMode::Named(network) = &spec.network {
+                    self.network_of.insert(format!("c{}", self.made), network.clone());
+                }
                 self.observed.containers.push(ObservedContainer {
                     id: format!("c{}", self.made),
                     name: name.clone(),
@@ -191,13 +251,46 @@ impl World {
                     started_at: None,
                     finished_at: None,
                     error: String::new(),
+                    live: Live { memory_swap: limits.memory, limits, networks: BTreeSet::new() },
                 });
             }
             Step::StartContainer { id, .. } => {
                 let now = at(self.now);
+                let full = self.by_id(id).id.clone();
+                let network = self.network_of.get(&full);
+                let joined = network.map(|name| {
+                    let found = self.observed.networks.iter().find(|network| network.name == *name);
+                    found.expect("its network exists").id.clone()
+                });
+                let twin = self.by_id(id).identity.clone();
+                let runs = |c: &&ObservedContainer| c.id != full && c.state == ContainerState::Running;
+                let mut others = self.observed.containers.iter().filter(runs);
+                assert!(
+                    !others.any(|c| (c.identity.uid, &c.identity.role) == (twin.uid, &twin.role)),
+                    "two of {:?} run",
+                    twin.role
+                );
                 let container = self.by_id(id);
                 container.state = ContainerState::Running;
                 container.started_at = Some(now);
+                container.live.networks = joined.into_iter().collect();
+            }
+            Step::RenameContainer { id, to, .. } => {
+                assert!(self.observed.containers.iter().all(|c| c.name != *to), "{to} exists");
+                self.by_id(id).name = to.clone();
+            }
+            Step::UpdateContainer { id, limits, .. } => {
+                let live = &mut self.by_id(id).live;
+                live.memory_swap = limits.memory;
+                live.limits = limits.clone();
+            }
+            Step::ConnectNetwork { id, network, .. } => {
+                let found = self.observed.networks.iter().find(|seen| seen.name == *network);
+                let network = found.expect("the network exists").id.clone();
+                self.by_id(id).live.networks.insert(network);
+            }
+            Step::DisconnectNetwork { id, network, .. } => {
+                self.by_id(id).live.networks.remove(network);
             }
             Step::UnpauseContainer { id, .. } => self.by_id(id).state = ContainerState::Running,
             Step::SetRestart { id, restart, .. } => self.by_id(id).restarts = *restart,

@@ -10,14 +10,16 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bowline_core::desired::{Declared, Pins, Settings};
+use bowline_core::desired::{Declared, Layer, Pins, Settings};
 use bowline_core::floor;
 use bowline_core::labels::Owner;
 use bowline_core::lease::Ranges;
 use bowline_core::object::{ObjectKey, StoredMeta};
 use bowline_core::observed::Observed;
 use bowline_core::preview::preview;
-use bowline_core::resource::{ClusterCatalogSpec, GatewayObject, Parsed, Resource, parse};
+use bowline_core::resource::{CatalogRef, CatalogSpec, GatewayObject, Parsed, Resource, parse};
+use bowline_core::rollout::Rollouts;
+use bowline_core::volume::VolumeClaims;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
@@ -33,6 +35,7 @@ fn settings() -> Settings {
         bridge_dir: "/var/lib/bowline/bridge/0123456789abcdef".to_owned(),
         gateway_image: "bowline/gateway:0.1.0".to_owned(),
         publish_address: "127.0.0.1".parse().unwrap(),
+        allow_private_remotes: false,
         ranges: Ranges {
             ports: "20000-29999".parse().unwrap(),
             uids: "1900000000-1900065535".parse().unwrap(),
@@ -41,9 +44,15 @@ fn settings() -> Settings {
     }
 }
 
-fn declared(gateway: GatewayObject, catalogs: &BTreeMap<String, ClusterCatalogSpec>) -> Declared {
+fn declared(gateway: GatewayObject, catalogs: &BTreeMap<CatalogRef, CatalogSpec>) -> Declared {
     let namespace = gateway.metadata.namespace.unwrap();
+    let layer = |reference: &CatalogRef| Layer {
+        reference: reference.clone(),
+        resource_version: 1,
+        spec: catalogs[reference].clone(),
+    };
     Declared {
+        catalogs: gateway.spec.catalogs.iter().map(layer).collect(),
         metadata: StoredMeta {
             key: ObjectKey::gateway(namespace, gateway.metadata.name),
             uid: Uuid::from_u128(42),
@@ -56,13 +65,15 @@ fn declared(gateway: GatewayObject, catalogs: &BTreeMap<String, ClusterCatalogSp
             managed_by: "cli".to_owned(),
         },
         spec: gateway.spec,
-        catalogs: catalogs.clone(),
         epoch: 1,
         leases: BTreeMap::new(),
         lease_problems: BTreeMap::new(),
         tokens: Vec::new(),
         tokens_revision: 0,
         pins: Pins::default(),
+        rollouts: Rollouts::default(),
+        requests: BTreeMap::new(),
+        volumes: VolumeClaims { tenant: Uuid::from_u128(7), ..VolumeClaims::default() },
     }
 }
 
@@ -84,9 +95,10 @@ fn render(example: &Path) -> String {
     let mut catalogs = BTreeMap::new();
     let mut gateways = Vec::new();
     for located in all.resources {
+        let key = located.resource.key();
         match located.resource {
-            Resource::ClusterCatalog(object) => {
-                catalogs.insert(object.metadata.name, object.spec);
+            Resource::ClusterCatalog(object) | Resource::Catalog(object) => {
+                catalogs.insert(CatalogRef::to(&key).unwrap(), object.spec);
             }
             Resource::Gateway(object) => gateways.push(object),
         }

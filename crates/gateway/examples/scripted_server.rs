@@ -5,7 +5,8 @@
 //! `--hang` never answers anything. Tools with a meaning: `echo` gives back arguments and `_meta`, `env` gives
 //! the value of a variable, `fail` is an error of the protocol, `error` one of the tool, `progress` reports
 //! progress before its result, `slow` never answers, `cancelled` says which ids were cancelled, `grow` adds the
-//! tool `grown`, `die` ends the process with code 3, `pid` gives the process id.
+//! tool `grown`, `die` ends the process with code 3, `pid` gives the process id, `write` puts `text` into the file at
+//! `path`, `read` gives what is in one, both with the error in words where there is one.
 
 use std::io::{self, BufRead as _, Write as _};
 
@@ -137,6 +138,15 @@ impl Script {
                 std::process::exit(3)
             }
             "pid" => said(std::process::id().to_string()),
+            "read" | "write" => {
+                let text = |name: &str| params["arguments"][name].as_str().unwrap_or_default();
+                let (path, new) = (text("path"), text("text"));
+                let done = match tool {
+                    "write" => std::fs::write(path, new).map(|()| "written".to_owned()),
+                    _ => std::fs::read_to_string(path),
+                };
+                said(done.unwrap_or_else(|error| error.to_string()))
+            }
             other => said(other.to_owned()),
         }
     }

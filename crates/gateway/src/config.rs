@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use bowline_core::gateway_file::{GATEWAY_FILE, GatewayFile, TOKENS_FILE, TokensFile};
+use bowline_core::gateway_file::{GATEWAY_FILE, GatewayFile, ServerPlace, TOKENS_FILE, TokensFile};
 use serde::de::DeserializeOwned;
 
 /// Why the configuration directory cannot be used.
@@ -75,10 +75,13 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<T, LoadError> {
 fn check(file: &GatewayFile) -> Result<(), String> {
     let (mut names, mut directories) = (HashSet::new(), HashSet::new());
     for server in &file.servers {
-        let (name, directory) = (&server.name, &server.directory);
+        let name = &server.name;
         if !names.insert(name) {
             return Err(format!("server {name:?} is there twice"));
         }
+        let ServerPlace::Bridge { directory, uid: _ } = &server.place else {
+            continue;
+        };
         if directory.is_empty() || directory.contains(['/', '\0']) || [".", ".."].contains(&&**directory) {
             return Err(format!("directory {directory:?} of server {name:?} is not one path component"));
         }
@@ -106,6 +109,10 @@ mod tests {
         format!(r#"{{"revision": "r", "gateway": "u1/default", "allowedHosts": [], "servers": [{servers}]}}"#)
     }
 
+    fn bridged(name: &str, directory: &str) -> String {
+        format!(r#"{{"name": "{name}", "place": {{"bridge": {{"directory": "{directory}", "uid": 1}}}}}}"#)
+    }
+
     #[test]
     fn a_gateway_without_servers_and_tokens_is_complete() {
         let (file, tokens) = load_text(&gateway(""), TOKENS).unwrap();
@@ -115,15 +122,17 @@ mod tests {
     #[test]
     fn each_contradiction_is_refused_with_its_reason() {
         let table = [
-            (r#"{"name":"a","directory":"d","uid":1},{"name":"a","directory":"e","uid":1}"#, "there twice"),
-            (r#"{"name":"a","directory":"d","uid":1},{"name":"b","directory":"d","uid":1}"#, "used by two"),
-            (r#"{"name":"a","directory":"..","uid":1}"#, "not one path component"),
-            (r#"{"name":"a","directory":"x/y","uid":1}"#, "not one path component"),
-            (r#"{"name":"a","directory":"d","uid":1,"image":"i"}"#, "unknown field"),
+            (vec![bridged("a", "d"), bridged("a", "e")], "there twice"),
+            (vec![bridged("a", "d"), bridged("b", "d")], "used by two"),
+            (vec![bridged("a", "..")], "not one path component"),
+            (vec![bridged("a", "x/y")], "not one path component"),
+            (vec![bridged("a", "d").replace("uid", "gid")], "unknown field"),
+            (vec![r#"{"name": "a", "place": {"remote": {"url": "https://a", "transport": "ws"}}}"#.into()], "ws"),
+            (vec![r#"{"name": "a", "place": {"elsewhere": {}}}"#.into()], "elsewhere"),
         ];
         for (servers, reason) in table {
-            let error = load_text(&gateway(servers), TOKENS).unwrap_err().to_string();
-            assert!(error.contains(reason), "{servers}: {error}");
+            let error = load_text(&gateway(&servers.join(",")), TOKENS).unwrap_err().to_string();
+            assert!(error.contains(reason), "{servers:?}: {error}");
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bowline_core::gateway_file::{GatewayFile, GatewayServer, GatewayState, SERVER_SOCKET, TokensFile};
+use bowline_core::gateway_file::{GatewayFile, GatewayServer, GatewayState, TokensFile};
 use chrono::Utc;
 use rmcp::model::Tool;
 use tokio::sync::{Notify, watch};
@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use crate::auth::{Grant, Verifiers};
 use crate::config::{self, LoadError};
 use crate::names::{self, Namespace};
-use crate::upstream::{Limits, Upstream};
+use crate::upstream::{Limits, Means, Upstream};
 
 /// Where a gateway finds its files and how long it waits; everything else is in the files.
 #[derive(Debug, Clone)]
@@ -121,7 +121,7 @@ impl Gateway {
         let before = self.live().upstreams.clone();
         let (mut kept, mut gone) = (HashMap::new(), Vec::new());
         for upstream in before {
-            match file.servers.iter().find(|server| is_same_place(server, upstream.server())) {
+            match file.servers.iter().find(|server| upstream.fits(server, file.allow_private_remotes)) {
                 Some(server) => drop(kept.insert(server.name.clone(), upstream)),
                 None => gone.push(upstream),
             }
@@ -134,7 +134,7 @@ impl Gateway {
         let upstreams = file
             .servers
             .iter()
-            .map(|server| kept.remove(&server.name).unwrap_or_else(|| self.begin(server)))
+            .map(|server| kept.remove(&server.name).unwrap_or_else(|| self.begin(&file, server)))
             .collect();
         {
             let mut live = self.live();
@@ -146,9 +146,14 @@ impl Gateway {
         self.rebuild();
     }
 
-    fn begin(&self, server: &GatewayServer) -> Arc<Upstream> {
-        let path = self.settings.sockets_dir.join("servers").join(&server.directory).join(SERVER_SOCKET);
-        Upstream::start(server.clone(), path, self.settings.limits, Arc::clone(&self.dirty))
+    fn begin(&self, file: &GatewayFile, server: &GatewayServer) -> Arc<Upstream> {
+        let means = Means {
+            sockets: self.settings.sockets_dir.join("servers"),
+            limits: self.settings.limits,
+            allow_private: file.allow_private_remotes,
+            changed: Arc::clone(&self.dirty),
+        };
+        Upstream::start(server.clone(), means)
     }
 
     /// Names all tools anew; clients are told when something is different.
@@ -169,7 +174,10 @@ impl Gateway {
             version: env!("CARGO_PKG_VERSION").into(),
             config_revision: live.file.revision.clone(),
             tokens_revision: live.verifiers.revision(),
-            servers: live.upstreams.iter().map(|upstream| upstream.report()).collect(),
+            // In the order of the file, both.
+            servers: (live.upstreams.iter().zip(&live.file.servers))
+                .map(|(upstream, server)| upstream.report(&server.tools))
+                .collect(),
         }
     }
 
@@ -214,16 +222,16 @@ impl Gateway {
     }
 }
 
-/// Whether a server's actor can stay when the file changes. A `prefix` concerns the names only.
-fn is_same_place(a: &GatewayServer, b: &GatewayServer) -> bool {
-    let GatewayServer { name, directory, uid, prefix: _ } = a;
-    (name, directory, uid) == (&b.name, &b.directory, &b.uid)
-}
-
 impl Table {
-    /// Names the tools of all servers; `servers` says the prefixes, in the order of `upstreams`.
+    /// Names the tools of all servers that are offered; `servers` says prefixes and filters, in the order of
+    /// `upstreams`.
     fn build(servers: &[GatewayServer], upstreams: &[Arc<Upstream>]) -> Self {
-        let listed: Vec<_> = upstreams.iter().map(|upstream| upstream.tools()).collect();
+        // A tool that is filtered out has no part in the naming: for the clients it does not exist.
+        let listed: Vec<Vec<Tool>> = (servers.iter().zip(upstreams))
+            .map(|(server, upstream)| {
+                upstream.tools().iter().filter(|tool| server.tools.offers(&tool.name)).cloned().collect()
+            })
+            .collect();
         let own: Vec<Vec<&str>> =
             listed.iter().map(|tools| tools.iter().map(|tool| &*tool.name).collect()).collect();
         let namespaces: Vec<_> = servers

@@ -2,7 +2,8 @@
 //! `FROM scratch` image are made of.
 //!
 //! A request of a client goes through [`http`] (host, origin, token), [`handler`] (tools of all servers as
-//! those of one) and [`upstream`] (one server, behind its bridge); [`gateway`] holds what they share.
+//! those of one) and [`upstream`] (one server, behind its bridge or over the network); [`gateway`] holds what they
+//! share.
 
 pub mod auth;
 pub mod backoff;
@@ -13,6 +14,7 @@ pub mod guard;
 pub mod handler;
 pub mod http;
 pub mod names;
+mod remote;
 mod sessions;
 pub mod sun_path;
 pub mod upstream;

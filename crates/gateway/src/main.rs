@@ -22,6 +22,9 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 const USAGE: &str = "usage: gateway [--config-dir DIR] [--sockets-dir DIR] [--listen ADDRESS:PORT] \
                      [--start-timeout SECONDS] [--call-timeout SECONDS] [--version]";
 
+/// Names that are resolved at the same time.
+const MOST_RESOLVERS: usize = 8;
+
 /// Everything that the command line says. In a container it says nothing.
 struct Options {
     listen: SocketAddr,
@@ -55,8 +58,12 @@ fn main() -> ExitCode {
         error!("{USAGE}");
         return ExitCode::from(2);
     };
-    // One thread: a gateway forwards, and there is one of them per user.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    // One thread: a gateway forwards, and there is one of them per user. A few more resolve names of remote servers,
+    // however many of them hang: processes and threads of the container are counted.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(MOST_RESOLVERS)
+        .build();
     match runtime.map_err(StartError::Process).and_then(|runtime| runtime.block_on(run(options))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {

@@ -1,8 +1,9 @@
 //! One server behind the gateway: its connection, its tools, its state.
 //!
 //! Every server is an actor of its own, so that one that hangs or dies delays nobody. It claims a connection
-//! from the [`dock`], opens an MCP session on it, keeps the session until it ends, and after a back-off claims
-//! the next. All clients of the gateway share that one session; JSON-RPC ids tell their calls apart.
+//! from the [`dock`] or dials a [`remote`](crate::remote) server, opens an MCP session, keeps it until it ends, and
+//! after a back-off begins the next ([`run`]). All clients of the gateway share that one session; JSON-RPC ids tell
+//! their calls apart.
 //!
 //! `initialize` is tried first although the newest protocol has none: every server in use answers it (those of
 //! both eras included), while some older ones end when a `server/discover` comes before it. A server that
@@ -11,42 +12,33 @@
 mod call;
 mod dock;
 mod link;
+mod run;
 
-use std::convert::Infallible;
 use std::path::PathBuf;
-use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use bowline_core::gateway_file::{GatewayServer, ServerError, ServerExit, ServerPhase, ServerReport};
+use bowline_core::gateway_file::{
+    GatewayServer, ServerError, ServerExit, ServerPhase, ServerPlace, ServerReport,
+};
+use bowline_core::tool_filter::ToolFilter;
 use chrono::Utc;
-use rmcp::model::{Implementation, PaginatedRequestParams, ProtocolVersion, ServerPeerInfo, Tool};
-use rmcp::service::{ClientInitializeError, ClientLifecycleMode, ClientServiceExt as _, ServiceError};
+use rmcp::model::{Implementation, ServerPeerInfo, Tool};
 use rmcp::{Peer, RoleClient};
-use tokio::net::UnixStream;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
-use crate::backoff::Backoff;
 use crate::digest::tools_digest;
 
 pub use self::call::CallError;
-use self::dock::Dock;
 pub(crate) use self::dock::listen;
-use self::link::{Client, ExitSlot, Link, ProgressRoutes};
-
-/// First and longest pause before a server is asked again.
-const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
-/// A session that lived this long was a good one: the back-off starts over.
-const STABLE: Duration = Duration::from_secs(30);
-/// Pages of one listing. A server that goes on for longer is not listing tools.
-const MOST_PAGES: usize = 100;
+use self::link::ProgressRoutes;
 
 /// How long a server may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// From the claim of a connection to the end of the first listing.
+    /// From the claim of a connection, or from dialling, to the end of the first listing.
     pub start: Duration,
     /// For one call of a tool.
     pub call: Duration,
@@ -58,14 +50,27 @@ impl Default for Limits {
     }
 }
 
+/// What an actor works with; the same for all servers of a gateway.
+#[derive(Debug, Clone)]
+pub struct Means {
+    /// Directory with a directory for the socket of each server with a bridge.
+    pub sockets: PathBuf,
+    /// How long a server may take.
+    pub limits: Limits,
+    /// Whether a remote server may be at a private or a loopback address.
+    pub allow_private: bool,
+    /// Notified whenever other tools are to be offered.
+    pub changed: Arc<Notify>,
+}
+
 /// One server and what is known of it. Dropping it does not end its actor: [`Upstream::stop`] does.
 #[derive(Debug)]
 pub struct Upstream {
     server: GatewayServer,
-    limits: Limits,
+    means: Means,
     state: Mutex<State>,
-    /// Notified when the tools are different.
-    changed: Arc<Notify>,
+    /// Notified when a call did not get through to a remote server: is the session still good?
+    doubt: Notify,
     actor: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -87,41 +92,9 @@ struct Session {
     progress: Arc<ProgressRoutes>,
 }
 
-/// Why a session ended or did not begin.
-#[derive(Debug, thiserror::Error)]
-enum SessionEnd {
-    #[error("no answer within {} s of the start", .0.as_secs())]
-    Late(Duration),
-    #[error("the server ended the connection")]
-    Closed,
-    #[error("the server refused to begin a session: {0}")]
-    Refused(String),
-    #[error("the first exchange failed: {0}")]
-    Initialize(String),
-    #[error("its tools cannot be listed: {0}")]
-    List(ServiceError),
-    #[error("its list of tools has more than {MOST_PAGES} pages")]
-    Endless,
-}
-
-impl From<ClientInitializeError> for SessionEnd {
-    fn from(error: ClientInitializeError) -> Self {
-        match error {
-            ClientInitializeError::ConnectionClosed(_) => Self::Closed,
-            ClientInitializeError::JsonRpcError(error) => Self::Refused(error.message.into_owned()),
-            // The message that was not expected is the server's; its text is not for a log or a state.
-            ClientInitializeError::ExpectedInitResponse(_) | ClientInitializeError::ExpectedInitResult(_) => {
-                Self::Initialize("an answer of another kind".into())
-            }
-            other => Self::Initialize(other.to_string()),
-        }
-    }
-}
-
 impl Upstream {
-    /// Starts the actor of `server`, which listens on the socket at `path` and notifies `changed` whenever
-    /// other tools are to be offered.
-    pub fn start(server: GatewayServer, path: PathBuf, limits: Limits, changed: Arc<Notify>) -> Arc<Self> {
+    /// Starts the actor of `server`, which listens for its bridge or dials it.
+    pub fn start(server: GatewayServer, means: Means) -> Arc<Self> {
         let state = Mutex::new(State {
             phase: ServerPhase::Starting,
             tools: Arc::new([]),
@@ -131,9 +104,10 @@ impl Upstream {
             last_error: None,
             session: None,
         });
-        let upstream = Arc::new(Self { server, limits, state, changed, actor: Mutex::new(None) });
+        let doubt = Notify::new();
+        let upstream = Arc::new(Self { server, means, state, doubt, actor: Mutex::new(None) });
         let actor = Arc::clone(&upstream);
-        let task = tokio::spawn(async move { match actor.run(path).await {} });
+        let task = tokio::spawn(async move { match actor.run().await {} });
         *upstream.actor.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
         upstream
     }
@@ -153,18 +127,28 @@ impl Upstream {
         &self.server
     }
 
-    /// Tools of the last successful listing.
+    /// Whether the actor can stay when the file describes its server as `server`. A `prefix` and `tools` concern
+    /// the table of tools only, private addresses only those that are dialled.
+    pub fn fits(&self, server: &GatewayServer, allow_private: bool) -> bool {
+        let GatewayServer { name, place, prefix: _, tools: _ } = server;
+        let is_remote = matches!(place, ServerPlace::Remote(_));
+        (name, place) == (&self.server.name, &self.server.place)
+            && (!is_remote || allow_private == self.means.allow_private)
+    }
+
+    /// Tools of the last successful listing, all of them.
     pub fn tools(&self) -> Arc<[Tool]> {
         Arc::clone(&self.state().tools)
     }
 
-    /// What the control socket says of the server.
-    pub fn report(&self) -> ServerReport {
+    /// What the control socket says of the server, of whose tools those of `filter` are offered.
+    pub fn report(&self, filter: &ToolFilter) -> ServerReport {
         let state = self.state();
+        let offered = state.tools.iter().filter(|tool| filter.offers(&tool.name)).count();
         ServerReport {
             name: self.server.name.clone(),
             phase: state.phase,
-            tools: u32::try_from(state.tools.len()).unwrap_or(u32::MAX),
+            tools: u32::try_from(offered).unwrap_or(u32::MAX),
             tools_digest: state.digest.clone(),
             server_info: state.info.clone(),
             restarts: state.attempts.saturating_sub(1),
@@ -172,77 +156,7 @@ impl Upstream {
         }
     }
 
-    async fn run(&self, path: PathBuf) -> Infallible {
-        let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
-        let mut era = ClientLifecycleMode::Initialize;
-        let mut dock = loop {
-            match Dock::open(&path, self.server.uid) {
-                Ok(dock) => break dock,
-                Err(error) => self.failed(format!("the gateway cannot listen for it: {error}"), None),
-            }
-            tokio::time::sleep(backoff.pause()).await;
-        };
-        backoff.reset();
-        loop {
-            let connection = dock.claim().await;
-            self.begin();
-            let since = Instant::now();
-            let exit = ExitSlot::default();
-            let session = self.session(connection, Arc::clone(&exit), era.clone());
-            let end = tokio::select! {
-                Err(end) = session => end,
-                never = dock.tend() => match never {},
-            };
-            if since.elapsed() >= STABLE {
-                backoff.reset();
-            }
-            if let SessionEnd::Refused(_) = end {
-                era = other(&era);
-            }
-            let exit = exit.lock().unwrap_or_else(PoisonError::into_inner).take();
-            self.failed(sentence(&end, exit.as_ref()), exit);
-            rest(&mut dock, &mut backoff).await;
-        }
-    }
-
-    /// One session, from the first byte to its end.
-    async fn session(
-        &self,
-        connection: UnixStream,
-        exit: ExitSlot,
-        era: ClientLifecycleMode,
-    ) -> Result<Infallible, SessionEnd> {
-        let (client, progress) = (Client::default(), Arc::<ProgressRoutes>::default());
-        let link = Link::new(connection, exit, Arc::clone(&progress));
-        let start = async {
-            let service = client.clone().serve_with_lifecycle(link, era).await?;
-            let tools = list(&service).await?;
-            Ok::<_, SessionEnd>((service, tools))
-        };
-        let started = tokio::time::timeout(self.limits.start, start).await;
-        let (service, tools) = started.map_err(|_| SessionEnd::Late(self.limits.start))??;
-        let peer = service.peer().clone();
-        self.answered(Session { peer: peer.clone(), progress }, tools);
-
-        let mut closed = pin!(service.waiting());
-        loop {
-            tokio::select! {
-                _ = &mut closed => return Err(SessionEnd::Closed),
-                () = client.tools_changed.notified() => {}
-            }
-            let listed = tokio::select! {
-                _ = &mut closed => return Err(SessionEnd::Closed),
-                listed = tokio::time::timeout(self.limits.start, list(&peer)) => listed,
-            };
-            match listed {
-                Ok(Ok(tools)) => self.offer(tools),
-                Ok(Err(error)) => warn!(server = self.server.name, %error, "changed tools not listed"),
-                Err(_) => warn!(server = self.server.name, "changed tools not listed in time"),
-            }
-        }
-    }
-
-    /// A connection has been claimed.
+    /// A connection has been claimed, or is being made.
     fn begin(&self) {
         let mut state = self.state();
         state.phase = ServerPhase::Starting;
@@ -268,7 +182,7 @@ impl Upstream {
         state.digest = Some(tools_digest(&tools));
         state.tools = tools.into();
         drop(state);
-        self.changed.notify_one();
+        self.means.changed.notify_one();
     }
 
     fn failed(&self, message: String, exit: Option<ServerExit>) {
@@ -283,61 +197,5 @@ impl Upstream {
     fn state(&self) -> MutexGuard<'_, State> {
         // Every change is a few assignments: a panic elsewhere leaves the state whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The pause before the next attempt. Another bridge shortens it: what failed before was another container.
-async fn rest(dock: &mut Dock, backoff: &mut Backoff) {
-    let mut until = tokio::time::Instant::now() + backoff.pause();
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep_until(until) => return,
-            () = dock.renewed() => {
-                backoff.reset();
-                until = until.min(tokio::time::Instant::now() + backoff.pause());
-            }
-        }
-    }
-}
-
-/// All tools of a server, page by page.
-async fn list(peer: &Peer<RoleClient>) -> Result<Vec<Tool>, SessionEnd> {
-    let (mut tools, mut cursor) = (Vec::new(), None);
-    for _ in 0..MOST_PAGES {
-        let params = cursor.map(|cursor| PaginatedRequestParams::default().with_cursor(Some(cursor)));
-        let page = match peer.list_tools(params).await {
-            // A server of prompts and resources alone need not know the question.
-            Err(ServiceError::McpError(_)) if !announces_tools(peer) => return Ok(Vec::new()),
-            answer => answer.map_err(SessionEnd::List)?,
-        };
-        tools.extend(page.tools);
-        cursor = page.next_cursor;
-        if cursor.is_none() {
-            return Ok(tools);
-        }
-    }
-    Err(SessionEnd::Endless)
-}
-
-fn announces_tools(peer: &Peer<RoleClient>) -> bool {
-    peer.peer_info().is_some_and(|info| info.capabilities.tools.is_some())
-}
-
-/// The way to begin a session that is tried after this one was refused.
-fn other(era: &ClientLifecycleMode) -> ClientLifecycleMode {
-    match era {
-        ClientLifecycleMode::Initialize => {
-            ClientLifecycleMode::Discover { preferred_versions: vec![ProtocolVersion::LATEST] }
-        }
-        _ => ClientLifecycleMode::Initialize,
-    }
-}
-
-/// Why a session ended, in one sentence: the end of the process says more than the end of the connection.
-fn sentence(end: &SessionEnd, exit: Option<&ServerExit>) -> String {
-    match exit {
-        Some(ServerExit { code: Some(code), .. }) => format!("its process ended with code {code}"),
-        Some(ServerExit { signal: Some(signal), .. }) => format!("its process was ended by signal {signal}"),
-        _ => end.to_string(),
     }
 }

@@ -8,7 +8,7 @@ use bollard::models::{
     MountBindOptions, MountBindOptionsPropagationEnum, MountType, PortBinding, ResourcesUlimits,
     RestartPolicy, RestartPolicyNameEnum,
 };
-use bowline_core::container::{Bind, ContainerSpec, Limits, NetworkMode};
+use bowline_core::container::{Bind, ContainerSpec, Limits, NetworkMode, VolumeMount};
 use bowline_core::labels::Identity;
 
 /// Seconds between SIGTERM and SIGKILL: our programs end within one, a server has no state to save.
@@ -26,6 +26,7 @@ pub fn create_body(identity: &Identity, spec: &ContainerSpec) -> ContainerCreate
         user,
         read_only_root,
         binds,
+        volumes,
         tmp_bytes,
         network,
         publish,
@@ -50,7 +51,9 @@ pub fn create_body(identity: &Identity, spec: &ContainerSpec) -> ContainerCreate
         memory: Some(*memory),
         memory_swap: Some(*memory),
         nano_cpus: *nano_cpus,
-        cpu_shares: *cpu_shares,
+        // Said outright, as an update has to say it: an update cannot take a value back, and on cgroup v2 what was
+        // never said weighs more than the default that was.
+        cpu_shares: Some(cpu_shares.unwrap_or(Limits::DEFAULT_CPU_SHARES)),
         pids_limit: Some(*pids),
         ulimits: Some(vec![ResourcesUlimits {
             name: Some("nofile".to_owned()),
@@ -67,7 +70,7 @@ pub fn create_body(identity: &Identity, spec: &ContainerSpec) -> ContainerCreate
             ])),
         }),
         restart_policy: Some(restart_policy(true)),
-        mounts: Some(binds.iter().map(mount).collect()),
+        mounts: Some(binds.iter().map(mount).chain(volumes.iter().map(volume_mount)).collect()),
         network_mode: Some(match network {
             NetworkMode::None => "none".to_owned(),
             NetworkMode::Named(name) => name.clone(),
@@ -123,6 +126,19 @@ fn mount(bind: &Bind) -> Mount {
             propagation: Some(MountBindOptionsPropagationEnum::RPRIVATE),
             ..MountBindOptions::default()
         }),
+        ..Mount::default()
+    }
+}
+
+/// A volume that is there already: see [`crate::Host::execute`] for who makes it. A new one begins with what the
+/// image has at its path, as with `docker run`.
+fn volume_mount(volume: &VolumeMount) -> Mount {
+    let VolumeMount { name, target, read_only } = volume;
+    Mount {
+        typ: Some(MountType::VOLUME),
+        source: Some(name.clone()),
+        target: Some(target.clone()),
+        read_only: Some(*read_only),
         ..Mount::default()
     }
 }

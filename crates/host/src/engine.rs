@@ -203,7 +203,7 @@ pub(crate) async fn within<T>(
     }
 }
 
-fn label_filter(labels: &[(&str, &str)]) -> HashMap<String, Vec<String>> {
+pub(crate) fn label_filter(labels: &[(&str, &str)]) -> HashMap<String, Vec<String>> {
     if labels.is_empty() {
         return HashMap::new();
     }

@@ -1,7 +1,7 @@
 //! The Engine's events as hints about what to look at.
 //!
 //! Events are lossy by design (the Engine keeps 256 and skips a listener that is slow), so they carry a key and
-//! never a fact, and every connection begins with [`EngineHint::All`].
+//! never a fact, and every connection begins with [`HostHint::All`].
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -36,7 +36,7 @@ const IMAGE_ACTIONS: [&str; 4] = ["tag", "load", "pull", "import"];
 
 /// What may be worth looking at.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum EngineHint {
+pub enum HostHint {
     /// Everything: take an inventory. Sent whenever the stream of events was (re)connected.
     All,
     /// One gateway.
@@ -46,7 +46,7 @@ pub enum EngineHint {
 impl Host {
     /// Hints without end: from the Engine's events, and from images that were waited for. To be called within a runtime; ends
     /// when the stream is dropped.
-    pub fn events(&self) -> impl Stream<Item = EngineHint> + Send + 'static {
+    pub fn events(&self) -> impl Stream<Item = HostHint> + Send + 'static {
         let (hints, receiver) = mpsc::channel(PENDING);
         let source = Source {
             engine: self.engine.clone(),
@@ -71,7 +71,7 @@ struct Source {
     networks: HashMap<String, GatewayKey>,
     /// Where images that gateways wait for are looked for.
     arrivals: Arrivals,
-    hints: mpsc::Sender<EngineHint>,
+    hints: mpsc::Sender<HostHint>,
 }
 
 /// Nobody listens any more.
@@ -107,7 +107,7 @@ impl Source {
         let since = self.engine.now().await?;
         self.learn_networks().await?;
         let mut events = Box::pin(self.stream(&since));
-        if self.hints.send(EngineHint::All).await.is_err() {
+        if self.hints.send(HostHint::All).await.is_err() {
             return Ok(Closed);
         }
         loop {
@@ -120,7 +120,7 @@ impl Source {
                         return Err(HostError::call("read events")(cause));
                     }
                 },
-                pull = pulls.recv() => Some(pull.map_or(EngineHint::All, EngineHint::Key)),
+                pull = pulls.recv() => Some(pull.map_or(HostHint::All, HostHint::Key)),
             };
             if let Some(hint) = hint
                 && self.hints.send(hint).await.is_err()
@@ -162,7 +162,7 @@ impl Source {
         Ok(())
     }
 
-    async fn hint(&mut self, event: EventMessage) -> Option<EngineHint> {
+    async fn hint(&mut self, event: EventMessage) -> Option<HostHint> {
         let action = event.action.unwrap_or_default();
         let actor = event.actor.unwrap_or_default();
         match event.typ {
@@ -172,21 +172,21 @@ impl Source {
             Some(EventMessageTypeEnum::NETWORK) => {
                 let id = actor.id?;
                 if action == "create" && self.learn_networks().await.is_err() {
-                    return Some(EngineHint::All);
+                    return Some(HostHint::All);
                 }
                 let key = match action.as_str() {
                     "destroy" | "remove" => self.networks.remove(&id),
                     _ => self.networks.get(&id).cloned(),
                 };
                 // Of somebody else's network.
-                key.map(EngineHint::Key)
+                key.map(HostHint::Key)
             }
             Some(EventMessageTypeEnum::IMAGE) => {
                 // Who waits for an image is told by way of the pulls.
                 self.arrivals.look().await;
                 None
             }
-            _ => Some(EngineHint::All),
+            _ => Some(HostHint::All),
         }
     }
 }
@@ -195,15 +195,15 @@ fn container_hint(
     owner: &Owner,
     action: &str,
     attributes: Option<&HashMap<String, String>>,
-) -> Option<EngineHint> {
+) -> Option<HostHint> {
     if !CONTAINER_ACTIONS.contains(&action) {
         return None;
     }
     match attributes.and_then(Identity::from_labels) {
-        Some(identity) if identity.owner == *owner => Some(EngineHint::Key(identity.key)),
+        Some(identity) if identity.owner == *owner => Some(HostHint::Key(identity.key)),
         Some(_) => None,
         // It carries our two labels, or it would not have come, but not the others.
-        None => Some(EngineHint::All),
+        None => Some(HostHint::All),
     }
 }
 
@@ -257,13 +257,13 @@ mod tests {
     fn an_event_names_its_gateway_and_what_cannot_be_read_is_all() {
         let labels: HashMap<String, String> = identity().to_labels().into_iter().collect();
         let owner = identity().owner;
-        let key = Some(EngineHint::Key(identity().key));
+        let key = Some(HostHint::Key(identity().key));
         assert_eq!(container_hint(&owner, "die", Some(&labels)), key);
         assert_eq!(container_hint(&owner, "exec_start: sh", Some(&labels)), None);
         assert_eq!(container_hint(&owner, "health_status: healthy", Some(&labels)), None);
         let mut fewer = labels.clone();
         fewer.remove(labels::UID);
-        assert_eq!(container_hint(&owner, "die", Some(&fewer)), Some(EngineHint::All));
+        assert_eq!(container_hint(&owner, "die", Some(&fewer)), Some(HostHint::All));
         let other = Owner { installation: Uuid::from_u128(9), ..owner };
         assert_eq!(container_hint(&other, "die", Some(&labels)), None);
     }

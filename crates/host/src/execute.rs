@@ -51,11 +51,16 @@ impl Host {
                 self.create_network(key, name, identity, spec).await
             }
             Step::RemoveNetwork { id, .. } => self.remove_network(key, id).await,
+            Step::CreateVolume { name, identity } => self.create_volume(key, name, identity).await,
             Step::CreateContainer { name, identity, spec } => {
                 self.create_container(key, name, identity, spec).await
             }
             Step::StartContainer { id, .. } => self.start_container(key, id).await,
             Step::UnpauseContainer { id, .. } => self.unpause_container(key, id).await,
+            Step::RenameContainer { id, to, .. } => self.rename_container(key, id, to).await,
+            Step::UpdateContainer { id, limits, .. } => self.update_limits(key, id, limits).await,
+            Step::ConnectNetwork { id, network, .. } => self.connect(key, id, network).await,
+            Step::DisconnectNetwork { id, network, .. } => self.disconnect(key, id, network).await,
             Step::SetRestart { id, restart, .. } => self.set_restart(key, id, *restart).await,
             Step::StopContainer { id, .. } => self.stop_container(key, id).await,
             Step::RemoveContainer { id, .. } => self.remove_container(key, id).await,
@@ -157,7 +162,7 @@ fn gone(id: &str) -> StepFailure {
 }
 
 /// A look at the world failed: nothing was changed.
-fn looked(error: &CallError) -> StepFailure {
+pub(crate) fn looked(error: &CallError) -> StepFailure {
     let class = match error {
         CallError::Connection(_) | CallError::Deadline(_) => FailureClass::Unavailable,
         CallError::Status { .. } | CallError::Other(_) => FailureClass::Failed,
@@ -172,7 +177,7 @@ fn looked_at(error: &HostError) -> StepFailure {
 }
 
 /// A change failed. A deadline is this one call's: the Engine may be well otherwise.
-fn changed(error: &CallError) -> StepFailure {
+pub(crate) fn changed(error: &CallError) -> StepFailure {
     let class = match error {
         CallError::Status { code: 404 | 409, .. } => FailureClass::Moved,
         CallError::Status { code: 400..500, .. } => FailureClass::Refused,

@@ -89,6 +89,11 @@ impl Trees {
         Trees { gateways: runtime_dir.join(GATEWAYS), owner, keys: Mutex::default() }
     }
 
+    /// The directory that holds all trees.
+    pub(crate) fn root(&self) -> &Path {
+        &self.gateways
+    }
+
     pub(crate) fn path(&self, uid: Uuid) -> PathBuf {
         self.gateways.join(uid.to_string())
     }

@@ -12,6 +12,7 @@ use bowline_core::desired::RECOVERY_FILE;
 use bowline_core::gateway_file::TOKENS_FILE;
 use bowline_core::labels::{self, Identity, Owner};
 use bowline_core::lease::{SUBNET_PREFIX, Subnet};
+use bowline_core::volume::ObservedVolume;
 use futures::{StreamExt, TryStreamExt, stream};
 use rustix::fs::{self, AtFlags};
 use rustix::io::Errno;
@@ -39,6 +40,8 @@ pub struct Found {
     pub containers: Vec<FoundContainer>,
     /// Networks, by name.
     pub networks: Vec<FoundNetwork>,
+    /// Volumes, by name. They belong to tenants, and no teardown of gateways removes them.
+    pub volumes: Vec<ObservedVolume>,
     /// Directory trees, by uid.
     pub trees: Vec<FoundTree>,
     /// The runtime directory that was looked at, when it is this instance's.
@@ -98,9 +101,9 @@ pub struct TornDown {
 }
 
 impl Found {
-    /// Whether nothing was found.
+    /// Whether nothing was found, volumes aside.
     pub fn is_empty(&self) -> bool {
-        let Found { containers, networks, trees, runtime_dir } = self;
+        let Found { containers, networks, volumes: _, trees, runtime_dir } = self;
         containers.is_empty() && networks.is_empty() && trees.is_empty() && runtime_dir.is_none()
     }
 
@@ -149,7 +152,12 @@ impl Engine {
             self.networks(&filter).await?.into_iter().filter_map(found_network).collect();
         networks.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
 
-        let mut found = Found { containers, networks, trees: Vec::new(), runtime_dir: None };
+        let mut volumes = self.volumes(&filter).await?;
+        volumes.retain(|volume| {
+            let owner = &volume.identity.owner;
+            owner.instance == instance && installation.is_none_or(|id| id == owner.installation)
+        });
+        let mut found = Found { containers, networks, volumes, trees: Vec::new(), runtime_dir: None };
         if let Some(runtime_dir) = runtime_dir {
             let (path, instance) = (runtime_dir.to_owned(), instance.to_owned());
             let wanted = move |owner: &Owner| {
@@ -184,6 +192,16 @@ impl Engine {
         let (trees, runtime_dir) = (found.trees.clone(), found.runtime_dir.clone());
         for (what, result) in blocking(move || tear_files(trees, runtime_dir)).await {
             torn.note(what, result);
+        }
+        torn
+    }
+
+    /// Removes exactly the volumes that were found. One that a container has is left, and named with the reason.
+    pub async fn teardown_volumes(&self, found: &Found) -> TornDown {
+        let mut torn = TornDown::default();
+        for volume in &found.volumes {
+            let removed = self.remove_volume(volume).await;
+            torn.note(format!("volume {}", volume.name), removed.map_err(|error| error.to_string()));
         }
         torn
     }

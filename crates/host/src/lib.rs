@@ -22,6 +22,8 @@ mod prepare;
 mod probe;
 mod pulls;
 mod tries;
+mod volumes;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -36,7 +38,7 @@ use uuid::Uuid;
 pub use create::create_body;
 pub use engine::{ConnectError, Engine, EngineVersion};
 pub use error::HostError;
-pub use events::EngineHint;
+pub use events::HostHint;
 pub use files::{MARK_FILE, Mark};
 pub use found::{Found, FoundContainer, FoundNetwork, FoundTree, TornDown};
 pub use logs::{LogLine, LogOptions, LogStream, LogsError};

@@ -8,10 +8,11 @@ use bollard::models::{
     ContainerInspectResponse, ContainerState as EngineState, ContainerStateStatusEnum as Status,
     ImageInspect, Network, RestartPolicyNameEnum,
 };
+use bowline_core::container::Limits;
 use bowline_core::labels::{self, Identity, Role};
 use bowline_core::object::GatewayKey;
 use bowline_core::observed::{
-    ContainerState, ImageFacts, ImageState, Observed, ObservedContainer, ObservedNetwork, Tree,
+    ContainerState, ImageFacts, ImageState, Live, Observed, ObservedContainer, ObservedNetwork, Tree,
 };
 use chrono::{DateTime, Utc};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -58,6 +59,10 @@ pub enum InventoryItem {
         spec_hash: String,
         /// The Engine's word: `created`, `running`, `exited`, ….
         state: String,
+        /// Its name.
+        name: String,
+        /// Ids of the networks that it is attached to.
+        networks: BTreeSet<String>,
     },
     /// A network.
     Network {
@@ -94,7 +99,11 @@ impl Host {
                 let Identity { key, uid, role, spec_hash, .. } = identity;
                 let id = container.id.unwrap_or_default();
                 let state = container.state.map(|state| state.to_string()).unwrap_or_default();
-                put(key, InventoryItem::Container { id, uid, role, spec_hash, state });
+                let name = container.names.unwrap_or_default().pop().unwrap_or_default();
+                let networks = container.network_settings.and_then(|settings| settings.networks);
+                let networks = networks.unwrap_or_default().into_values();
+                let networks = networks.filter_map(|endpoint| endpoint.network_id).collect();
+                put(key, InventoryItem::Container { id, uid, role, spec_hash, state, name, networks });
             }
         }
         for network in networks {
@@ -109,7 +118,7 @@ impl Host {
         Ok(inventory)
     }
 
-    /// Looks at everything of one gateway, and at these images (references as written, or ids). The probe is left
+    /// Looks at everything of one gateway, and at these images (references as written, or ids). The probe and the volumes are left
     /// out.
     ///
     /// # Errors
@@ -122,7 +131,8 @@ impl Host {
             self.observe_images(key, images),
             self.observe_taken(key),
         )?;
-        Ok(Observed { containers, networks, trees, images, taken_names, probe: None })
+        let volumes = Vec::new();
+        Ok(Observed { containers, networks, trees, images, volumes, taken_names, probe: None })
     }
 
     /// Remembers that somebody else's object has a name that this gateway wanted.
@@ -258,6 +268,7 @@ impl Host {
     /// The normal form of an inspected container of this owner; `None` when it is not.
     pub(crate) fn observed(&self, container: ContainerInspectResponse) -> Option<ObservedContainer> {
         let identity = self.identity(container.config.as_ref()?.labels.as_ref())?;
+        let live = live(&container);
         let state = container.state.unwrap_or_default();
         let policy = container.host_config.and_then(|config| config.restart_policy?.name);
         Some(ObservedContainer {
@@ -273,8 +284,30 @@ impl Host {
             started_at: instant(state.started_at.as_deref()),
             finished_at: instant(state.finished_at.as_deref()),
             error: state.error.clone().unwrap_or_default(),
+            live,
             state: container_state(&state),
         })
+    }
+}
+
+/// What can be changed of a container without making it anew. The Engine writes 0 for what is not set.
+fn live(container: &ContainerInspectResponse) -> Live {
+    let config = container.host_config.clone().unwrap_or_default();
+    let networks = container.network_settings.as_ref().and_then(|settings| settings.networks.clone());
+    let networks = networks.unwrap_or_default().into_iter();
+    Live {
+        limits: Limits {
+            memory: config.memory.unwrap_or_default(),
+            nano_cpus: config.nano_cpus.filter(|cpus| *cpus != 0),
+            cpu_shares: config.cpu_shares.filter(|shares| *shares != 0),
+            pids: config.pids_limit.unwrap_or_default(),
+        },
+        memory_swap: config.memory_swap.unwrap_or_default(),
+        // Docker's own `none` is no network; one that was only named at create has no id yet.
+        networks: networks
+            .filter(|(name, _)| name != "none")
+            .filter_map(|(_, endpoint)| endpoint.network_id.filter(|id| !id.is_empty()))
+            .collect(),
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use bowline_core::gateway_file::TokensFile;
 use bowline_core::lease::Leases;
-use bowline_core::object::{Kind, ObjectKey, Stored};
+use bowline_core::object::{ObjectKey, Stored};
 use serde_json::Value;
 use sqlx::types::Json;
 use uuid::Uuid;
@@ -25,8 +25,10 @@ pub struct Adoption {
     pub installation: Uuid,
     /// Name of the host.
     pub host: String,
-    /// The ClusterCatalogs by name, as specifications.
-    pub catalogs: BTreeMap<String, Value>,
+    /// Uids of the tenants that volumes on the host carry, by namespace.
+    pub tenants: BTreeMap<String, Uuid>,
+    /// The catalogs, as specifications.
+    pub catalogs: BTreeMap<ObjectKey, Value>,
     /// The gateways.
     pub gateways: Vec<AdoptedGateway>,
 }
@@ -73,7 +75,7 @@ impl Store {
     /// # Errors
     /// [`AdoptError`].
     pub async fn adopt(&self, adoption: &Adoption) -> Result<(), AdoptError> {
-        let Adoption { installation, host, catalogs, gateways } = adoption;
+        let Adoption { installation, host, tenants, catalogs, gateways } = adoption;
         let host = self.register_host(host).await?.id;
         let mut write = self.begin_write().await?;
         write.exclude_others().await?;
@@ -89,12 +91,24 @@ impl Store {
             .execute(write.connection())
             .await
             .map_err(DbError::from)?;
-        for (name, spec) in catalogs {
-            let key = ObjectKey { kind: Kind::ClusterCatalog, namespace: None, name: name.clone() };
-            if write.get(&key).await?.is_none() {
+        // Before the first object of a namespace, which would give it a uid that no volume has.
+        for (namespace, uid) in tenants {
+            sqlx::query!(
+                "INSERT INTO tenants (namespace, uid) VALUES ($1, $2)
+                 ON CONFLICT (namespace) DO UPDATE SET uid = excluded.uid
+                 WHERE NOT EXISTS (SELECT FROM volumes WHERE volumes.tenant_uid = tenants.uid)",
+                namespace,
+                uid
+            )
+            .execute(write.connection())
+            .await
+            .map_err(DbError::from)?;
+        }
+        for (key, spec) in catalogs {
+            if write.get(key).await?.is_none() {
                 let none = BTreeMap::new();
                 let put = Put {
-                    key: &key,
+                    key,
                     spec,
                     labels: &none,
                     annotations: &none,

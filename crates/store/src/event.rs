@@ -1,11 +1,12 @@
 //! Events of objects, deduplicated and forgotten in time; and the pruning of what has had its time.
 
-use bowline_core::object::{Event, EventType};
+use bowline_core::object::{Event, EventType, Kind, ObjectKey};
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use crate::Store;
 use crate::error::{DbError, violated};
+use crate::object;
 
 /// How many events an object keeps.
 const PER_OBJECT: i64 = 100;
@@ -17,6 +18,30 @@ const TOMBSTONE_RETENTION: TimeDelta = TimeDelta::hours(1);
 const QUIET: TimeDelta = TimeDelta::seconds(1);
 /// Longest message that is kept, in characters; Kubernetes' limit.
 const MESSAGE: usize = 1024;
+
+/// Which objects' events [`Store::events_of_objects`] reads; what is absent does not narrow.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EventFilter {
+    /// Objects of this kind.
+    pub kind: Option<Kind>,
+    /// Objects in this namespace.
+    pub namespace: Option<String>,
+    /// Objects of this name.
+    pub name: Option<String>,
+    /// Events that happened last at this time or later.
+    pub since: Option<DateTime<Utc>>,
+}
+
+/// An event and the object that it is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectEvent {
+    /// The object.
+    pub object: ObjectKey,
+    /// Its uid: a re-created object has the same key.
+    pub uid: Uuid,
+    /// What happened to it.
+    pub event: Event,
+}
 
 /// What [`Store::prune`] forgot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -88,11 +113,7 @@ impl Store {
         .fetch_all(self.pool())
         .await?;
         let events = rows.into_iter().map(|row| Event {
-            event_type: if row.event_type == word(EventType::Warning) {
-                EventType::Warning
-            } else {
-                EventType::Normal
-            },
+            event_type: event_type(&row.event_type),
             reason: row.reason,
             message: row.message,
             count: row.count,
@@ -100,6 +121,51 @@ impl Store {
             last_timestamp: row.last_at,
         });
         Ok(events.collect())
+    }
+
+    /// The newest events of all objects that `filter` lets pass, at most `limit`, the one that happened last at
+    /// the end.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub async fn events_of_objects(
+        &self,
+        filter: &EventFilter,
+        limit: i64,
+    ) -> Result<Vec<ObjectEvent>, DbError> {
+        let EventFilter { kind, namespace, name, since } = filter;
+        let rows = sqlx::query!(
+            "SELECT objects.uid, objects.kind, objects.namespace, objects.name, events.type AS event_type,
+                    events.reason, events.message, events.count, events.first_at, events.last_at
+             FROM events JOIN objects ON objects.uid = events.object_uid
+             WHERE ($1::text IS NULL OR objects.kind = $1) AND ($2::text IS NULL OR objects.namespace = $2)
+               AND ($3::text IS NULL OR objects.name = $3)
+               AND ($4::timestamptz IS NULL OR events.last_at >= $4)
+             ORDER BY events.last_at DESC, events.first_at DESC, objects.uid, events.reason, events.message
+             LIMIT $5",
+            kind.map(Kind::as_str),
+            namespace.as_deref(),
+            name.as_deref(),
+            *since,
+            limit
+        )
+        .fetch_all(self.pool())
+        .await?;
+        let events = rows.into_iter().rev().map(|row| {
+            Ok(ObjectEvent {
+                object: object::key(&row.kind, row.namespace, row.name)?,
+                uid: row.uid,
+                event: Event {
+                    event_type: event_type(&row.event_type),
+                    reason: row.reason,
+                    message: row.message,
+                    count: row.count,
+                    first_timestamp: row.first_at,
+                    last_timestamp: row.last_at,
+                },
+            })
+        });
+        events.collect()
     }
 
     /// Forgets what is older than its retention at `now`. Writes nothing when there is nothing to forget.
@@ -149,6 +215,10 @@ fn word(event_type: EventType) -> &'static str {
         EventType::Normal => "Normal",
         EventType::Warning => "Warning",
     }
+}
+
+fn event_type(word: &str) -> EventType {
+    if word == self::word(EventType::Warning) { EventType::Warning } else { EventType::Normal }
 }
 
 #[cfg(test)]

@@ -120,6 +120,28 @@ pub(crate) async fn get(connection: &mut PgConnection, key: &ObjectKey) -> Resul
     .transpose()
 }
 
+/// Those of these objects that exist, as `connection` sees them.
+pub(crate) async fn get_all(
+    connection: &mut PgConnection,
+    keys: &[ObjectKey],
+) -> Result<Vec<Stored>, DbError> {
+    let kinds: Vec<_> = keys.iter().map(|key| key.kind.as_str().to_owned()).collect();
+    let namespaces: Vec<_> = keys.iter().map(|key| namespace_of(key).to_owned()).collect();
+    let names: Vec<_> = keys.iter().map(|key| key.name.clone()).collect();
+    select_objects!(
+        "JOIN unnest($1::text[], $2::text[], $3::text[]) AS wanted (kind, namespace, name)
+           ON wanted.kind = objects.kind AND wanted.namespace = objects.namespace AND wanted.name = objects.name",
+        &kinds,
+        &namespaces,
+        &names
+    )
+    .fetch_all(connection)
+    .await?
+    .into_iter()
+    .map(Stored::try_from)
+    .collect()
+}
+
 /// The objects of `kind`, in one namespace or in all, as `connection` sees them.
 pub(crate) async fn list(
     connection: &mut PgConnection,

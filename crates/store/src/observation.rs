@@ -1,4 +1,5 @@
-//! What the controller keeps of its own looking: the last observation and the pinned images.
+//! What the controller keeps of its own looking: the last observation, the pinned images, and the record
+//! of replacements.
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -66,6 +67,24 @@ impl Store {
             uid,
             epoch,
             pins
+        )
+        .execute(self.pool())
+        .await?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    /// Keeps which revision of each container is proven, on trial, or failed, as [`Store::put_observed`] does.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub async fn put_rollouts(&self, uid: Uuid, epoch: i64, rollouts: &Value) -> Result<bool, DbError> {
+        let done = sqlx::query!(
+            "INSERT INTO observations (gateway_uid, rollouts)
+             SELECT gateway_uid, $3 FROM placements WHERE gateway_uid = $1 AND epoch = $2
+             ON CONFLICT (gateway_uid) DO UPDATE SET rollouts = excluded.rollouts",
+            uid,
+            epoch,
+            rollouts
         )
         .execute(self.pool())
         .await?;

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use bowline_core::desired::Requests;
 use bowline_core::lease::{Holder, LeaseKind, LeaseSlot, Leases};
-use bowline_core::object::{GatewayKey, Stored};
+use bowline_core::object::{GatewayKey, ObjectKey, Stored};
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::PgConnection;
@@ -12,6 +13,7 @@ use uuid::Uuid;
 use crate::Store;
 use crate::error::{DbError, GatewayError};
 use crate::object::{ObjectRow, select_objects};
+use crate::requests;
 use crate::token::{self, TokenRow};
 
 /// Where a gateway runs.
@@ -45,12 +47,16 @@ pub struct GatewayRecord {
     pub tokens: Vec<TokenRow>,
     /// Grows with every change of the tokens; 0 when there never was one.
     pub tokens_revision: i64,
-    /// The ClusterCatalogs that its specification names, as far as they exist.
-    pub catalogs: BTreeMap<String, Stored>,
+    /// The catalogs that its specification names, as far as they exist.
+    pub catalogs: BTreeMap<ObjectKey, Stored>,
     /// What was last seen of it.
     pub observed: Option<Observed>,
     /// The image ids that it was given.
     pub pins: Option<Value>,
+    /// Which revision of each of its containers is proven, on trial, or failed.
+    pub rollouts: Option<Value>,
+    /// What users have asked of it, by unit.
+    pub requests: BTreeMap<String, Requests>,
 }
 
 impl Store {
@@ -115,7 +121,7 @@ impl Store {
         let beside = sqlx::query!(
             r#"SELECT placements.host_id AS "host?", placements.epoch AS "epoch?", token_sets.revision AS "revision?",
                       observations.observed AS "observed?", observations.observed_at AS "observed_at?",
-                      observations.pins AS "pins?"
+                      observations.pins AS "pins?", observations.rollouts AS "rollouts?"
                FROM objects
                LEFT JOIN placements ON placements.gateway_uid = objects.uid
                LEFT JOIN token_sets ON token_sets.gateway_uid = objects.uid
@@ -132,6 +138,7 @@ impl Store {
         };
         let tokens = token::verifiers(&mut snapshot, uid).await?;
         let catalogs = catalogs(&mut snapshot, uid).await?;
+        let requests = requests::of_gateway(&mut snapshot, uid).await?;
         snapshot.commit().await?;
         Ok(Some(GatewayRecord {
             object,
@@ -142,6 +149,8 @@ impl Store {
             catalogs,
             observed: beside.observed.zip(beside.observed_at).map(|(value, at)| Observed { value, at }),
             pins: beside.pins,
+            rollouts: beside.rollouts,
+            requests,
         }))
     }
 }
@@ -167,15 +176,24 @@ fn slot(kind: &str, holder: &str) -> Result<LeaseSlot, DbError> {
     Ok(LeaseSlot::new(kind, holder))
 }
 
-async fn catalogs(connection: &mut PgConnection, gateway: Uuid) -> Result<BTreeMap<String, Stored>, DbError> {
+async fn catalogs(
+    connection: &mut PgConnection,
+    gateway: Uuid,
+) -> Result<BTreeMap<ObjectKey, Stored>, DbError> {
     let rows: Vec<ObjectRow> = select_objects!(
-        "WHERE kind = 'ClusterCatalog' AND namespace = ''
-           AND name = ANY ((SELECT cluster_catalogs_of(gateway.spec) FROM objects AS gateway WHERE gateway.uid = $1)::text[])",
+        "WHERE (kind, namespace, name) IN
+           (SELECT named.kind, named.namespace, named.name
+            FROM objects AS gateway, catalogs_of(gateway.spec) AS named WHERE gateway.uid = $1)",
         gateway
     )
     .fetch_all(connection)
     .await?;
-    rows.into_iter().map(|row| Ok((row.name.clone(), row.try_into()?))).collect()
+    rows.into_iter()
+        .map(|row| {
+            let stored = Stored::try_from(row)?;
+            Ok((stored.metadata.key.clone(), stored))
+        })
+        .collect()
 }
 
 #[cfg(test)]

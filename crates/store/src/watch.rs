@@ -33,6 +33,8 @@ pub enum Scope {
     Desired,
     /// That, and every report of status.
     Everything,
+    /// Removals of volumes that can begin. Their uid is the tenant's.
+    Volumes,
 }
 
 impl Scope {
@@ -41,6 +43,7 @@ impl Scope {
         match self {
             Scope::Desired => "bowline_desired",
             Scope::Everything => "bowline_status",
+            Scope::Volumes => "bowline_volumes",
         }
     }
 
@@ -48,6 +51,7 @@ impl Scope {
         match self {
             Scope::Desired => &["bowline_desired"],
             Scope::Everything => &["bowline_desired", "bowline_status"],
+            Scope::Volumes => &["bowline_volumes"],
         }
     }
 }

@@ -33,8 +33,14 @@ pub struct Put<'a> {
     pub annotations: &'a BTreeMap<String, String>,
     /// Who declares it: `cli`, `api` or `file:<path>`.
     pub managed_by: &'a str,
-    /// The version that the writer has seen, when the write shall fail if there is a newer one.
+    /// The version that the writer has seen, when the write shall fail if there is a newer one; [`Put::ABSENT`]
+    /// when it shall fail if there is any.
     pub expected_version: Option<i64>,
+}
+
+impl Put<'_> {
+    /// The version of an object that does not exist; versions begin at 1.
+    pub const ABSENT: i64 = 0;
 }
 
 /// What a put did, as every verb prints it.
@@ -70,6 +76,8 @@ pub enum PutError {
         key: ObjectKey,
         /// Its version now; `None` when it does not exist.
         current: Option<i64>,
+        /// The version that the writer has seen.
+        expected: i64,
     },
     /// The specification or a label holds the character NUL, which the database cannot store.
     #[error("{0} holds the character NUL (\\u0000), which cannot be stored")]
@@ -114,11 +122,11 @@ impl Store {
         Ok(WriteTx { transaction: self.transaction().await?, changed: Vec::new(), removed: Vec::new() })
     }
 
-    /// The gateways whose specification names the ClusterCatalog `catalog`, by namespace and name.
+    /// The gateways whose specification names this catalog, by namespace and name.
     ///
     /// # Errors
     /// [`DbError`].
-    pub async fn gateways_using(&self, catalog: &str) -> Result<Vec<GatewayKey>, DbError> {
+    pub async fn gateways_using(&self, catalog: &ObjectKey) -> Result<Vec<GatewayKey>, DbError> {
         gateways_using(&mut *self.connection().await?, catalog).await
     }
 }
@@ -150,13 +158,20 @@ impl WriteTx {
         object::list(&mut self.transaction, kind, namespace).await
     }
 
-    /// The gateways whose specification names the ClusterCatalog `catalog`, with what this transaction has
-    /// written.
+    /// The gateways whose specification names this catalog, with what this transaction has written.
     ///
     /// # Errors
     /// [`DbError`].
-    pub async fn gateways_using(&mut self, catalog: &str) -> Result<Vec<GatewayKey>, DbError> {
+    pub async fn gateways_using(&mut self, catalog: &ObjectKey) -> Result<Vec<GatewayKey>, DbError> {
         gateways_using(&mut self.transaction, catalog).await
+    }
+
+    /// Those of these objects that exist, with what this transaction has written.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub async fn get_all(&mut self, keys: &[ObjectKey]) -> Result<Vec<Stored>, DbError> {
+        object::get_all(&mut self.transaction, keys).await
     }
 
     /// Creates the object, or makes it what `put` says. What is so already is not written.
@@ -166,8 +181,8 @@ impl WriteTx {
     pub async fn put(&mut self, put: Put<'_>) -> Result<Applied, PutError> {
         for _ in 0..ATTEMPTS {
             let Some(seen) = self.compare(&put).await? else {
-                if put.expected_version.is_some() {
-                    return Err(PutError::Conflict { key: put.key.clone(), current: None });
+                if let Some(expected) = put.expected_version.filter(|expected| *expected != Put::ABSENT) {
+                    return Err(PutError::Conflict { key: put.key.clone(), current: None, expected });
                 }
                 match self.insert(&put).await? {
                     Some(object) => return Ok(self.applied(Outcome::Created, object)),
@@ -177,8 +192,8 @@ impl WriteTx {
             if seen.terminating {
                 return Err(PutError::Terminating(put.key.clone()));
             }
-            if put.expected_version.is_some_and(|expected| expected != seen.version) {
-                return Err(PutError::Conflict { key: put.key.clone(), current: Some(seen.version) });
+            if let Some(expected) = put.expected_version.filter(|expected| *expected != seen.version) {
+                return Err(PutError::Conflict { key: put.key.clone(), current: Some(seen.version), expected });
             }
             if !seen.spec_differs && !seen.meta_differs {
                 match self.get(put.key).await? {
@@ -195,14 +210,14 @@ impl WriteTx {
         Err(PutError::Db(DbError::Contended(sqlx::Error::RowNotFound)))
     }
 
-    /// Asks for the deletion of `key`. A ClusterCatalog holds nothing on any host and goes at once; a Gateway
+    /// Asks for the deletion of `key`. A catalog holds nothing on any host and goes at once; a Gateway
     /// stays, marked, until [`Store::finish_delete`].
     ///
     /// # Errors
     /// [`DbError`].
     pub async fn mark_deleted(&mut self, key: &ObjectKey) -> Result<Marked, DbError> {
         match key.kind {
-            Kind::ClusterCatalog => self.remove(key).await,
+            Kind::ClusterCatalog | Kind::Catalog => self.remove(key).await,
             Kind::Gateway => self.mark(key).await,
         }
     }
@@ -379,12 +394,18 @@ fn refused(error: sqlx::Error, key: &ObjectKey) -> PutError {
     if is_unstorable(&error) { PutError::Unstorable(key.clone()) } else { PutError::Db(error.into()) }
 }
 
-async fn gateways_using(connection: &mut PgConnection, catalog: &str) -> Result<Vec<GatewayKey>, DbError> {
+async fn gateways_using(
+    connection: &mut PgConnection,
+    catalog: &ObjectKey,
+) -> Result<Vec<GatewayKey>, DbError> {
     Ok(sqlx::query_as!(
         GatewayKey,
         "SELECT namespace, name FROM objects
-         WHERE kind = 'Gateway' AND $1 = ANY (cluster_catalogs_of(spec)) ORDER BY namespace, name",
-        catalog
+         WHERE kind = 'Gateway' AND ($1, $2, $3) IN (SELECT kind, namespace, name FROM catalogs_of(objects.spec))
+         ORDER BY namespace, name",
+        catalog.kind.as_str(),
+        namespace_of(catalog),
+        catalog.name
     )
     .fetch_all(connection)
     .await?)

@@ -4,16 +4,18 @@
 //! the controller writes, so that to demand it would refuse `get -o yaml | apply -f -` whenever the status moved
 //! in between. A guard against a second writer would have to compare `generation`, which a status leaves alone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use axum::Json;
 use axum::extract::State;
 use bowline_core::diagnostic::Diagnostic;
-use bowline_core::object::{GatewayKey, Kind, ObjectKey, Stored};
-use bowline_core::resource::{ClusterCatalogSpec, GatewaySpec, Parsed, Resource, parse};
+use bowline_core::object::{Kind, Stored};
+use bowline_core::resource::{CatalogRef, GatewaySpec, Parsed, parse};
 use bowline_store::{Applied, DbError, Put, PutError, WriteTx};
 use serde::de::DeserializeOwned;
 
+use super::holder::{TakesOver, holder_against};
+use super::catalogs::{self, Catalogs};
 use super::{Context, plan};
 use crate::body::{Json as Body, LARGE};
 use crate::problem::Problem;
@@ -21,8 +23,6 @@ use crate::wire::{AppliedObject, ApplyRequest, ApplyResponse, Outcome};
 
 /// How often an apply is repeated that met another writer in the database.
 const ATTEMPTS: u32 = 3;
-/// Longest `managedBy` in bytes.
-const MAX_MANAGER: usize = 4096;
 
 pub(super) async fn apply(
     State(context): State<Context>,
@@ -38,26 +38,28 @@ pub(super) async fn apply(
     if parsed.resources.is_empty() && parsed.is_ok() {
         return Err(Problem::unprocessable("there is no object in the input"));
     }
-    let apply = Apply { context: &context, parsed: &parsed, dry_run, force, managed_by: &managed_by };
-    for _ in 1..ATTEMPTS {
-        match apply.once().await {
-            Err(ApplyError::Db(DbError::Contended(_))) => tracing::debug!("apply repeated"),
-            done => return Ok(Json(done?)),
-        }
-    }
-    Ok(Json(apply.once().await?))
+    let apply = Apply {
+        context: &context,
+        parsed: &parsed,
+        dry_run,
+        force,
+        managed_by: &managed_by,
+        takes_over: None,
+        expected_version: None,
+    };
+    Ok(Json(apply.run().await?))
 }
 
-fn check_manager(managed_by: &str) -> Result<(), Problem> {
-    let known = matches!(managed_by, "cli" | "api") || managed_by.starts_with("file:");
-    if !known || managed_by.len() > MAX_MANAGER || managed_by.chars().any(char::is_control) {
-        return Err(Problem::unprocessable("managedBy is `cli`, `api` or `file:<path>`"));
+pub(super) fn check_manager(managed_by: &str) -> Result<(), Problem> {
+    match managed_by {
+        "cli" | "api" => Ok(()),
+        // `file:<path>` is for those who read the file.
+        _ => Err(Problem::unprocessable("managedBy is `cli` or `api`")),
     }
-    Ok(())
 }
 
 /// Why an apply did nothing.
-enum ApplyError {
+pub(crate) enum ApplyError {
     /// It is refused.
     Refused(Box<Problem>),
     /// The database did not do it.
@@ -80,6 +82,8 @@ impl From<PutError> for ApplyError {
     fn from(error: PutError) -> Self {
         match error {
             PutError::Terminating(key) => Problem::terminating(&key).into(),
+            PutError::Conflict { key, current: Some(_), expected: Put::ABSENT } => Problem::exists(&key).into(),
+            PutError::Conflict { key, current: None, .. } => Problem::not_found(&key).into(),
             PutError::Conflict { .. } => Problem::conflict(error.to_string()).into(),
             PutError::Unstorable(_) => Problem::unprocessable(error.to_string()).into(),
             PutError::Db(error) => ApplyError::Db(error),
@@ -97,44 +101,83 @@ impl From<ApplyError> for Problem {
 }
 
 /// One apply.
-struct Apply<'a> {
-    context: &'a Context,
-    parsed: &'a Parsed,
-    dry_run: bool,
-    force: bool,
-    managed_by: &'a str,
+pub(crate) struct Apply<'a> {
+    pub(crate) context: &'a Context,
+    pub(crate) parsed: &'a Parsed,
+    pub(crate) dry_run: bool,
+    pub(crate) force: bool,
+    pub(crate) managed_by: &'a str,
+    /// What a file may take from other files.
+    pub(crate) takes_over: Option<&'a TakesOver>,
+    /// The version that the writer of the objects has seen, as [`Put::expected_version`].
+    pub(crate) expected_version: Option<i64>,
 }
 
 impl Apply<'_> {
+    /// Does it, again when another writer was met in the database.
+    pub(crate) async fn run(&self) -> Result<ApplyResponse, ApplyError> {
+        for _ in 1..ATTEMPTS {
+            match self.once().await {
+                Err(ApplyError::Db(DbError::Contended(_))) => tracing::debug!("apply repeated"),
+                done => return done,
+            }
+        }
+        self.once().await
+    }
+
     async fn once(&self) -> Result<ApplyResponse, ApplyError> {
         let mut write = self.context.store.begin_write().await?;
         write.exclude_others().await?;
-        let before = catalogs(&mut write).await?;
+        let named = Catalogs::read(&mut write, &self.parsed.catalogs_named()).await?;
         let mut diagnostics = self.parsed.diagnostics.clone();
-        diagnostics.extend(self.parsed.check_references(|name| before.get(name)));
+        diagnostics.extend(self.parsed.check_references(|reference| named.get(reference)));
         if diagnostics.iter().any(Diagnostic::is_error) {
             return Err(Problem::invalid(diagnostics).into());
         }
         if !self.force {
-            self.refuse_dropped_entries(&mut write, &before).await?;
+            self.refuse_objects_of_files(&mut write).await?;
+            catalogs::refuse_lost_entries(&mut write, self.parsed).await?;
         }
-        let applied = self.put_all(&mut write).await?;
+        let mut applied = self.put_all(&mut write).await?;
         let plans = if self.dry_run {
             let concerned = self.concerned(&mut write, &applied).await?;
-            let catalogs = catalogs(&mut write).await?;
+            let named = named_by(&concerned)?;
+            let catalogs = Catalogs::read(&mut write, &named).await?;
             // Nothing of this is written: the plans are made from what the transaction sees, then it is dropped.
             drop(write);
             plan::plans(self.context, &concerned, &catalogs).await?
         } else {
-            write.commit().await?;
+            let versions = write.commit().await?;
+            for Applied { object, .. } in &mut applied {
+                // What was unchanged keeps its version.
+                if let Some(version) = versions.get(&object.metadata.uid) {
+                    object.metadata.resource_version = *version;
+                }
+            }
             Vec::new()
         };
         let objects = applied.into_iter().map(|applied| AppliedObject {
             outcome: outcome(applied.outcome),
             generation: applied.object.metadata.generation,
-            key: applied.object.metadata.key,
+            resource_version: applied.object.metadata.resource_version,
+            key: applied.object.metadata.key.clone(),
+            object: self.dry_run.then(|| Box::new(applied.object.into())),
         });
         Ok(ApplyResponse { objects: objects.collect(), warnings: diagnostics, plans })
+    }
+
+    /// Refuses objects that other files of the spec directory hold.
+    async fn refuse_objects_of_files(&self, write: &mut WriteTx) -> Result<(), ApplyError> {
+        let mut held = Vec::new();
+        for located in &self.parsed.resources {
+            let key = located.resource.key();
+            if let Some(stored) = write.get(&key).await?
+                && let Some(file) = holder_against(self.managed_by, self.takes_over, &stored)
+            {
+                held.push((key, file.to_owned()));
+            }
+        }
+        if held.is_empty() { Ok(()) } else { Err(Problem::managed(&held).into()) }
     }
 
     /// Writes all objects: what is referred to first, each kind in the order of the input.
@@ -149,60 +192,12 @@ impl Apply<'_> {
                     labels: &metadata.labels,
                     annotations: &metadata.annotations,
                     managed_by: self.managed_by,
-                    expected_version: None,
+                    expected_version: self.expected_version,
                 };
                 applied.push(write.put(put).await?);
             }
         }
         Ok(applied)
-    }
-
-    /// Refuses a catalog without an entry that it had and that a gateway uses which is not applied with it.
-    async fn refuse_dropped_entries(
-        &self,
-        write: &mut WriteTx,
-        before: &BTreeMap<String, ClusterCatalogSpec>,
-    ) -> Result<(), ApplyError> {
-        let new = |name: &str| {
-            self.parsed.resources.iter().find_map(|located| match &located.resource {
-                Resource::ClusterCatalog(object) if object.metadata.name == name => Some(&object.spec),
-                _ => None,
-            })
-        };
-        let drops = |name: &String, old: &ClusterCatalogSpec| {
-            new(name).is_some_and(|new| old.registry.keys().any(|entry| !new.registry.contains_key(entry)))
-        };
-        if !before.iter().any(|(name, old)| drops(name, old)) {
-            return Ok(());
-        }
-        let applied: BTreeSet<ObjectKey> = self.parsed.resources.iter().map(|l| l.resource.key()).collect();
-        let mut dropped: BTreeMap<String, Vec<GatewayKey>> = BTreeMap::new();
-        for gateway in write.list(Kind::Gateway, None).await? {
-            let key = &gateway.metadata.key;
-            if gateway.metadata.deletion_timestamp.is_some() || applied.contains(key) {
-                continue;
-            }
-            let spec: GatewaySpec = stored_spec(&gateway)?;
-            for server in &spec.servers {
-                let source = spec.catalogs.iter().rev().find(|catalog| {
-                    before.get(*catalog).is_some_and(|spec| spec.registry.contains_key(&server.name))
-                });
-                let still_there = spec.catalogs.iter().any(|catalog| {
-                    new(catalog)
-                        .or_else(|| before.get(catalog))
-                        .is_some_and(|spec| spec.registry.contains_key(&server.name))
-                });
-                if let (Some(source), false) = (source, still_there) {
-                    let what = format!("entry {} of {}", server.name, ObjectKey::cluster_catalog(source));
-                    let user = GatewayKey::new(key.namespace.clone().unwrap_or_default(), &key.name);
-                    dropped.entry(what).or_default().push(user);
-                }
-            }
-        }
-        match dropped.into_iter().next() {
-            Some((what, users)) => Err(Problem::in_use(&what, &users).into()),
-            None => Ok(()),
-        }
     }
 
     /// The gateways that this apply changes: those in it, and those that use a catalog in it.
@@ -214,10 +209,9 @@ impl Apply<'_> {
                 Kind::Gateway => {
                     keys.insert(key.clone());
                 }
-                Kind::ClusterCatalog if applied.outcome == bowline_store::Outcome::Unchanged => {}
-                Kind::ClusterCatalog => {
-                    let users = write.gateways_using(&key.name).await?;
-                    keys.extend(users.into_iter().map(|user| ObjectKey::gateway(user.namespace, user.name)));
+                Kind::ClusterCatalog | Kind::Catalog if applied.outcome == bowline_store::Outcome::Unchanged => {}
+                Kind::ClusterCatalog | Kind::Catalog => {
+                    keys.extend(catalogs::users_of(write, key).await?);
                 }
             }
         }
@@ -229,14 +223,13 @@ impl Apply<'_> {
     }
 }
 
-/// All ClusterCatalogs as the transaction sees them.
-async fn catalogs(write: &mut WriteTx) -> Result<BTreeMap<String, ClusterCatalogSpec>, ApplyError> {
-    let mut catalogs = BTreeMap::new();
-    for stored in write.list(Kind::ClusterCatalog, None).await? {
-        let spec = stored_spec(&stored)?;
-        catalogs.insert(stored.metadata.key.name, spec);
+/// The catalogs that these gateways name.
+fn named_by(gateways: &[Stored]) -> Result<BTreeSet<CatalogRef>, Problem> {
+    let mut named = BTreeSet::new();
+    for gateway in gateways {
+        named.extend(stored_spec::<GatewaySpec>(gateway)?.catalogs);
     }
-    Ok(catalogs)
+    Ok(named)
 }
 
 /// The specification of a stored object. Every one was written by this function's counterpart, so that one

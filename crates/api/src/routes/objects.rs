@@ -6,13 +6,27 @@ use bowline_core::object::{GatewayKey, Kind, ObjectKey};
 use bowline_store::Marked;
 use serde::Deserialize;
 
-use super::Context;
+use super::{Context, catalogs};
+use super::holder::file_of;
 use crate::body::{Path, Query};
 use crate::problem::Problem;
 use crate::wire::{DeleteResponse, EventList, Object, ObjectList};
 
-pub(super) async fn list_catalogs(State(context): State<Context>) -> Result<Json<ObjectList>, Problem> {
+pub(super) async fn list_cluster_catalogs(
+    State(context): State<Context>,
+) -> Result<Json<ObjectList>, Problem> {
     list(&context, Kind::ClusterCatalog, None).await
+}
+
+pub(super) async fn list_all_catalogs(State(context): State<Context>) -> Result<Json<ObjectList>, Problem> {
+    list(&context, Kind::Catalog, None).await
+}
+
+pub(super) async fn list_catalogs(
+    State(context): State<Context>,
+    Path(namespace): Path<String>,
+) -> Result<Json<ObjectList>, Problem> {
+    list(&context, Kind::Catalog, Some(&namespace)).await
 }
 
 pub(super) async fn list_all_gateways(State(context): State<Context>) -> Result<Json<ObjectList>, Problem> {
@@ -26,11 +40,18 @@ pub(super) async fn list_gateways(
     list(&context, Kind::Gateway, Some(&namespace)).await
 }
 
-pub(super) async fn get_catalog(
+pub(super) async fn get_cluster_catalog(
     State(context): State<Context>,
     Path(name): Path<String>,
 ) -> Result<Json<Object>, Problem> {
     get(&context, &ObjectKey::cluster_catalog(name)).await
+}
+
+pub(super) async fn get_catalog(
+    State(context): State<Context>,
+    Path((namespace, name)): Path<(String, String)>,
+) -> Result<Json<Object>, Problem> {
+    get(&context, &ObjectKey::catalog(namespace, name)).await
 }
 
 pub(super) async fn get_gateway(
@@ -48,20 +69,42 @@ pub(super) struct DeleteQuery {
     force: bool,
 }
 
-pub(super) async fn delete_catalog(
+/// The query of a gateway's deletion.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DeleteGatewayQuery {
+    #[serde(default)]
+    force: bool,
+    /// Whether the volumes of its servers go, too.
+    #[serde(default)]
+    volumes: bool,
+}
+
+pub(super) async fn delete_cluster_catalog(
     State(context): State<Context>,
     Path(name): Path<String>,
     Query(query): Query<DeleteQuery>,
 ) -> Result<Json<DeleteResponse>, Problem> {
-    delete(&context, ObjectKey::cluster_catalog(name), query.force).await
+    let deleter = Deleter::Client { force: query.force, volumes: false };
+    delete(&context, ObjectKey::cluster_catalog(name), deleter).await.map(Json)
+}
+
+pub(super) async fn delete_catalog(
+    State(context): State<Context>,
+    Path((namespace, name)): Path<(String, String)>,
+    Query(query): Query<DeleteQuery>,
+) -> Result<Json<DeleteResponse>, Problem> {
+    let key = ObjectKey::catalog(namespace, name);
+    delete(&context, key, Deleter::Client { force: query.force, volumes: false }).await.map(Json)
 }
 
 pub(super) async fn delete_gateway(
     State(context): State<Context>,
     Path(key): Path<GatewayKey>,
-    Query(query): Query<DeleteQuery>,
+    Query(DeleteGatewayQuery { force, volumes }): Query<DeleteGatewayQuery>,
 ) -> Result<Json<DeleteResponse>, Problem> {
-    delete(&context, ObjectKey::gateway(key.namespace, key.name), query.force).await
+    let deleter = Deleter::Client { force, volumes };
+    delete(&context, ObjectKey::gateway(key.namespace, key.name), deleter).await.map(Json)
 }
 
 pub(super) async fn events(
@@ -83,27 +126,47 @@ async fn get(context: &Context, key: &ObjectKey) -> Result<Json<Object>, Problem
     Ok(Json(stored.into()))
 }
 
-async fn delete(context: &Context, key: ObjectKey, force: bool) -> Result<Json<DeleteResponse>, Problem> {
+/// Who asks for a deletion.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Deleter<'a> {
+    /// A client, who may insist: on an object that a file declares, and on a catalog that is in use. With `volumes`
+    /// the volumes that a gateway uses go with it.
+    Client { force: bool, volumes: bool },
+    /// The file of this path, which has declared the object and does so no more.
+    File(&'a str),
+}
+
+/// Asks for the deletion of `key`.
+pub(crate) async fn delete(
+    context: &Context,
+    key: ObjectKey,
+    deleter: Deleter<'_>,
+) -> Result<DeleteResponse, Problem> {
     let mut write = context.store.begin_write().await?;
     write.exclude_others().await?;
-    if key.kind == Kind::ClusterCatalog && !force {
-        let mut users = Vec::new();
-        for user in write.gateways_using(&key.name).await? {
-            let gateway = write.get(&ObjectKey::gateway(&user.namespace, &user.name)).await?;
-            // One that is being deleted needs no catalog any more.
-            if gateway.is_some_and(|gateway| gateway.metadata.deletion_timestamp.is_none()) {
-                users.push(user);
-            }
+    let stored = write.get(&key).await?.ok_or_else(|| Problem::not_found(&key))?;
+    let file = file_of(&stored.metadata.managed_by);
+    let force = match (deleter, file) {
+        (Deleter::Client { force: false, .. }, Some(file)) => {
+            return Err(Problem::managed(&[(key, file.to_owned())]));
         }
-        if !users.is_empty() {
-            return Err(Problem::in_use(&key.to_string(), &users));
-        }
+        // Somebody else has taken it meanwhile: what this file had is gone.
+        (Deleter::File(path), file) if file != Some(path) => return Err(Problem::not_found(&key)),
+        (Deleter::Client { force, .. }, _) => force,
+        (Deleter::File(_), _) => false,
+    };
+    if !force {
+        catalogs::refuse_if_used(&mut write, &key).await?;
     }
     let (uid, gone) = match write.mark_deleted(&key).await? {
         Marked::Absent => return Err(Problem::not_found(&key)),
         Marked::Removed(uid) => (uid, true),
         Marked::Terminating(uid) | Marked::AlreadyTerminating(uid) => (uid, false),
     };
+    let volumes = match deleter {
+        Deleter::Client { volumes: true, .. } => write.remove_held_volumes(uid).await?,
+        Deleter::Client { volumes: false, .. } | Deleter::File(_) => Vec::new(),
+    };
     write.commit().await?;
-    Ok(Json(DeleteResponse { key, uid, gone }))
+    Ok(DeleteResponse { key, uid, gone, volumes: volumes.iter().map(ToString::to_string).collect() })
 }

@@ -2,19 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bowline_core::desired::{Declared, Desired, Pins, Settings, Wanted};
+use bowline_core::desired::{Declared, Desired, Pins, Requests, Settings, Wanted};
 use bowline_core::gateway_file::TokenVerifier;
 use bowline_core::lease::{Holder, LeaseKind, LeaseSlot, Leases, Ranges};
 use bowline_core::object::{GatewayKey, Stored};
 use bowline_core::observed::{ImageState, Observed};
 use bowline_core::preview;
-use bowline_core::resource::ClusterCatalogSpec;
+use bowline_core::resource::GatewaySpec;
+use bowline_core::rollout::Rollouts;
+use bowline_core::volume::VolumeClaims;
 use bowline_store::GatewayRecord;
 use chrono::Utc;
 use uuid::Uuid;
 
 use super::Context;
 use super::apply::stored_spec;
+use super::catalogs::Catalogs;
 use crate::problem::Problem;
 use crate::wire::GatewayPlan;
 
@@ -34,7 +37,7 @@ type Given = BTreeMap<LeaseKind, BTreeSet<i64>>;
 pub(super) async fn plans(
     context: &Context,
     gateways: &[Stored],
-    catalogs: &BTreeMap<String, ClusterCatalogSpec>,
+    catalogs: &Catalogs,
 ) -> Result<Vec<GatewayPlan>, Problem> {
     let mut plans = Vec::with_capacity(gateways.len());
     // Leases that the plans before this one would take.
@@ -48,7 +51,7 @@ pub(super) async fn plans(
 async fn plan_one(
     context: &Context,
     gateway: &Stored,
-    catalogs: &BTreeMap<String, ClusterCatalogSpec>,
+    catalogs: &Catalogs,
     given: &mut Given,
 ) -> Result<GatewayPlan, Problem> {
     let settings = &context.preview.settings;
@@ -59,23 +62,28 @@ async fn plan_one(
     let record = record.filter(|record| record.object.metadata.uid == metadata.uid);
     let known = Known::of(record);
 
+    let spec: GatewaySpec = stored_spec(gateway)?;
     let mut declared = Declared {
-        spec: stored_spec(gateway)?,
+        catalogs: catalogs.layers(&spec),
+        spec,
         metadata,
-        catalogs: BTreeMap::new(),
         epoch: known.epoch,
         leases: known.leases,
         lease_problems: BTreeMap::new(),
         tokens: known.tokens,
         tokens_revision: known.tokens_revision,
         pins: known.pins,
+        rollouts: known.rollouts,
+        requests: known.requests,
+        volumes: VolumeClaims::default(),
     };
-    for name in &declared.spec.catalogs {
-        if let Some(spec) = catalogs.get(name) {
-            declared.catalogs.insert(name.clone(), spec.clone());
-        }
-    }
     assume_leases(context, &mut declared, given).await?;
+    let volumes = declared.volume_needs();
+    if !volumes.is_empty() {
+        let (host, uid, namespace) =
+            (context.preview.host, declared.metadata.uid, declared.key().namespace);
+        declared.volumes = context.store.foresee_volumes(host, uid, &namespace, &volumes).await?;
+    }
     let preview::Preview { desired, plan, assumed_images } =
         preview::preview(&declared, known.observed, settings, Utc::now());
     let mut notes: Vec<_> = assumed_images
@@ -98,6 +106,8 @@ struct Known {
     tokens: Vec<TokenVerifier>,
     tokens_revision: i64,
     pins: Pins,
+    rollouts: Rollouts,
+    requests: BTreeMap<String, Requests>,
     observed: Observed,
     observed_at: Option<chrono::DateTime<Utc>>,
 }
@@ -111,6 +121,8 @@ impl Known {
                 tokens: Vec::new(),
                 tokens_revision: 0,
                 pins: Pins::default(),
+                rollouts: Rollouts::default(),
+                requests: BTreeMap::new(),
                 observed: Observed::default(),
                 observed_at: None,
             };
@@ -124,6 +136,8 @@ impl Known {
             catalogs: _,
             observed,
             pins,
+            rollouts,
+            requests,
         } = record;
         // An observation of an older version of this program that cannot be read is no observation.
         let seen = observed.and_then(|seen| Some((serde_json::from_value(seen.value).ok()?, seen.at)));
@@ -138,6 +152,8 @@ impl Known {
             leases,
             tokens: tokens.collect(),
             tokens_revision,
+            rollouts: rollouts.and_then(|rollouts| serde_json::from_value(rollouts).ok()).unwrap_or_default(),
+            requests,
             pins: pins.and_then(|pins| serde_json::from_value(pins).ok()).unwrap_or_default(),
             observed,
             observed_at,
@@ -199,7 +215,7 @@ fn troubles(desired: &Desired) -> Vec<String> {
             ImageState::Failed { message, .. } => Some(format!("{who} waits (ImageMissing): {message}")),
             ImageState::Absent | ImageState::Pulling { .. } | ImageState::Present(_) => None,
         },
-        Wanted::Lease { problem: None } | Wanted::Container(_) | Wanted::Disabled => None,
+        Wanted::Lease { problem: None } | Wanted::Container(_) | Wanted::Remote | Wanted::Disabled => None,
     })
     .collect()
 }

@@ -56,6 +56,7 @@ async fn a_request_without_an_admin_behind_it_is_refused() {
         controller_socket: fixture.controller_socket.clone(),
         version: "0.0.0-test",
         preview: Preview { host: uuid::Uuid::nil(), settings: settings(&fixture.store) },
+        specs: None,
     };
     let hub = Hub::start(&fixture.store, &tasks, fixture.stop.clone());
     let router = router(Context::new(fixture.store.clone(), settings, hub, fixture.stop.clone()));

@@ -4,28 +4,9 @@ use std::collections::BTreeMap;
 
 use super::*;
 
-/// One watch, read line by line.
-struct Watch {
-    body: Incoming,
-    rest: Vec<u8>,
-}
-
 impl Watch {
     async fn start(fixture: &Fixture, query: &str) -> Self {
-        let response = fixture.send(Method::GET, &format!("/v1/watch{query}"), "").await;
-        assert_eq!(response.status(), StatusCode::OK);
-        Watch { body: response.into_body(), rest: Vec::new() }
-    }
-
-    async fn next(&mut self) -> Value {
-        loop {
-            if let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<_> = self.rest.drain(..=end).collect();
-                return serde_json::from_slice(&line).unwrap();
-            }
-            let frame = tokio::time::timeout(SOON, self.body.frame()).await.expect("a line in time");
-            self.rest.extend(frame.expect("the watch goes on").unwrap().into_data().unwrap());
-        }
+        Watch::start_at(fixture, &format!("/v1/watch{query}")).await
     }
 
     /// The next event that is no bookmark, as `TYPE name`.

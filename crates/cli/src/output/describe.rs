@@ -3,12 +3,16 @@
 use std::fmt::{self, Write};
 
 use bowline_api::wire::Object;
-use bowline_core::object::{Event, Kind};
+use bowline_core::object::{Event, Kind, ObjectKey};
+use bowline_core::resource::CatalogRef;
 use bowline_core::status::GatewayStatus;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::Value;
 
-use super::{Table, age, dash, status_of, summary};
+use super::{Table, age, catalogs_of, dash, status_of, summary};
+
+/// Users of a catalog that are named; of more it says how many.
+const USERS_SHOWN: usize = 20;
 
 /// What `describe` shows.
 #[derive(Debug, Clone)]
@@ -17,6 +21,8 @@ pub(crate) struct Described<'a> {
     pub(crate) object: &'a Object,
     /// Its events, oldest first.
     pub(crate) events: &'a [Event],
+    /// Of a catalog: the gateways that name it.
+    pub(crate) users: &'a [ObjectKey],
     /// The moment that ages count to.
     pub(crate) now: DateTime<Utc>,
 }
@@ -30,7 +36,7 @@ pub(crate) fn description(described: &Described<'_>) -> String {
 }
 
 fn write_all(text: &mut String, described: &Described<'_>) -> fmt::Result {
-    let Described { object, events, now } = described;
+    let Described { object, events, users, now } = described;
     let metadata = &object.metadata;
     field(text, "Name", &metadata.name)?;
     if let Some(namespace) = &metadata.namespace {
@@ -48,7 +54,7 @@ fn write_all(text: &mut String, described: &Described<'_>) -> fmt::Result {
     }
     match object.kind {
         Kind::Gateway => gateway(text, object, *now)?,
-        Kind::ClusterCatalog => catalog(text, object)?,
+        Kind::ClusterCatalog | Kind::Catalog => catalog(text, object, users)?,
     }
     if object.kind == Kind::Gateway {
         write_events(text, events, *now)?;
@@ -76,19 +82,20 @@ fn gateway(text: &mut String, object: &Object, now: DateTime<Utc>) -> fmt::Resul
             writeln!(text, "  {left}")?;
         }
     }
-    spec(text, &object.spec)?;
+    let catalogs: Vec<_> = catalogs_of(object).iter().map(named).collect();
+    spec(text, &object.spec, &catalogs)?;
     conditions(text, object, &status, now)?;
     servers(text, &status)
 }
 
 /// The specification without its servers, which have their own part.
-fn spec(text: &mut String, spec: &Value) -> fmt::Result {
+fn spec(text: &mut String, spec: &Value, catalogs: &[String]) -> fmt::Result {
     let names = |value: &Value| {
         let items = value.as_array().map(Vec::as_slice).unwrap_or_default();
         let names = items.iter().filter_map(|item| item.as_str().or_else(|| item["name"].as_str()));
         names.map(str::to_owned).collect::<Vec<_>>()
     };
-    field(text, "Catalogs", &joined(&names(&spec["catalogs"])))?;
+    field(text, "Catalogs", &joined(catalogs))?;
     field(text, "Servers", &joined(&names(&spec["servers"])))?;
     let shown = ["catalogs", "servers"];
     for (name, value) in
@@ -158,7 +165,17 @@ fn servers(text: &mut String, status: &GatewayStatus) -> fmt::Result {
     Ok(())
 }
 
-fn catalog(text: &mut String, object: &Object) -> fmt::Result {
+/// A catalog as a gateway names it.
+fn named(key: &ObjectKey) -> String {
+    CatalogRef::to(key).map_or_else(|| key.to_string(), |reference| reference.to_string())
+}
+
+fn catalog(text: &mut String, object: &Object, users: &[ObjectKey]) -> fmt::Result {
+    let mut shown: Vec<_> = users.iter().take(USERS_SHOWN).map(ToString::to_string).collect();
+    if let more @ 1.. = users.len().saturating_sub(USERS_SHOWN) {
+        shown.push(format!("{more} more"));
+    }
+    field(text, "Used by", &joined(&shown))?;
     let registry = object.spec["registry"].as_object();
     text.push_str("Servers:\n");
     let mut table = Table::new(&["NAME", "TYPE", "IMAGE", "TITLE"]);

@@ -95,7 +95,7 @@ fn a_description_has_conditions_servers_errors_and_events() {
     ]))
     .unwrap();
     let object = failing();
-    let text = description(&Described { object: &object, events: &events, now: now() });
+    let text = description(&Described { object: &object, events: &events, users: &[], now: now() });
     assert_eq!(
         text,
         "\
@@ -143,7 +143,7 @@ fn a_description_of_what_is_being_deleted_says_what_is_left() {
     value["remaining"] = serde_json::json!(["container mcp-gateway-u1", "network mcp-net-u1.default"]);
     let mut object = gateway("u1", value);
     object.metadata.deletion_timestamp = Some("2026-03-01T11:59:00Z".parse().unwrap());
-    let text = description(&Described { object: &object, events: &[], now: now() });
+    let text = description(&Described { object: &object, events: &[], users: &[], now: now() });
     assert!(text.contains("Status:          Terminating\n"), "{text}");
     assert!(
         text.contains("Still to be removed:\n  container mcp-gateway-u1\n  network mcp-net-u1.default\n")
@@ -152,19 +152,22 @@ fn a_description_of_what_is_being_deleted_says_what_is_left() {
 }
 
 #[test]
-fn a_catalog_is_described_by_its_servers() {
-    let object = catalog();
-    let text = description(&Described { object: &object, events: &[], now: now() });
+fn a_catalog_is_described_by_its_servers_and_its_users() {
+    let mut object = catalog();
+    let users = [ObjectKey::gateway("u1", "default"), ObjectKey::gateway("u2", "work")];
+    let described = description(&Described { object: &object, events: &[], users: &users, now: now() });
     let servers = "\
+Used by:         gateway/u1/default, gateway/u2/work
 Servers:
   NAME   TYPE     IMAGE      TITLE
   docs   remote   -          Docs
   time   server   mcp/time   Time
 ";
-    assert!(text.ends_with(servers), "{text}");
-    assert_eq!(text_of_table(&[object]), "NAME   SERVERS   AGE\nbase   2         60m\n");
-}
-
-fn text_of_table(all: &[Object]) -> String {
-    text(Kind::ClusterCatalog, all, Format::Table)
+    assert!(described.ends_with(servers), "{described}");
+    let all = std::slice::from_ref(&object);
+    assert_eq!(text(Kind::ClusterCatalog, all, Format::Table), "NAME   SERVERS   AGE\nbase   2         60m\n");
+    object.kind = Kind::Catalog;
+    object.metadata.namespace = Some("u1".to_owned());
+    let table = "NAMESPACE   NAME   SERVERS   AGE\nu1          base   2         60m\n";
+    assert_eq!(text(Kind::Catalog, &[object], Format::Table), table);
 }

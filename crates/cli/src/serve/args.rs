@@ -66,6 +66,9 @@ pub(crate) struct ServeArgs {
     /// Allow a publish address that others can reach: tokens then cross the network unencrypted
     #[arg(long, env = "BOWLINE_INSECURE_PUBLISH")]
     pub(crate) insecure_publish: bool,
+    /// Let gateways dial remote servers at private and loopback addresses, and there without TLS
+    #[arg(long, env = "BOWLINE_ALLOW_PRIVATE_REMOTES")]
+    pub(crate) allow_private_remotes: bool,
     /// Image of the gateway containers
     #[arg(long, env = "BOWLINE_GATEWAY_IMAGE", value_name = "IMAGE",
           default_value = concat!("bowline/gateway:", env!("CARGO_PKG_VERSION")))]
@@ -77,6 +80,9 @@ pub(crate) struct ServeArgs {
     /// How often every gateway is looked at although nothing happened
     #[arg(long, env = "BOWLINE_RESYNC", value_name = "DURATION", default_value = "10m")]
     pub(crate) resync: Span,
+    /// Directory of specifications to apply and follow: its *.yaml, *.yml and *.json files, subdirectories too
+    #[arg(long, env = "BOWLINE_SPEC_DIR", value_name = "DIR")]
+    pub(crate) spec_dir: Option<PathBuf>,
     /// Form of the log on standard error; BOWLINE_LOG or RUST_LOG filters it
     #[arg(long, env = "BOWLINE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,

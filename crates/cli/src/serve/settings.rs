@@ -24,10 +24,12 @@ pub(crate) struct Settings {
     pub(crate) host_name: String,
     pub(crate) ranges: Ranges,
     pub(crate) publish_address: IpAddr,
+    pub(crate) allow_private_remotes: bool,
     pub(crate) gateway_image: String,
     pub(crate) bridge: PathBuf,
     pub(crate) concurrency: usize,
     pub(crate) resync: Duration,
+    pub(crate) spec_dir: Option<PathBuf>,
     pub(crate) log: LogSettings,
 }
 
@@ -95,9 +97,11 @@ impl Settings {
             subnet_pool,
             publish_address,
             insecure_publish,
+            allow_private_remotes,
             gateway_image,
             concurrency,
             resync,
+            spec_dir,
             log_format,
         } = args;
         check_instance(&instance)?;
@@ -136,10 +140,12 @@ impl Settings {
             instance,
             ranges: Ranges { ports: port_range, uids: uid_range, subnets: subnet_pool },
             publish_address,
+            allow_private_remotes,
             gateway_image,
             bridge: bridge::find()?,
             concurrency: usize::from(concurrency),
             resync: resync.0,
+            spec_dir: spec_dir.as_deref().map(absolute).transpose()?,
             log: LogSettings::of(log_format),
         })
     }

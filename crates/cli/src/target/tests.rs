@@ -26,7 +26,9 @@ fn targets_are_read_as_kubectl_reads_them() {
     assert_eq!(keys("gateway default", Some("u1")), Ok(vec!["gateway/u1/default".to_owned()]));
     assert_eq!(keys("gateway/u1/default", None), Ok(vec!["gateway/u1/default".to_owned()]));
     assert_eq!(keys("gw/a gw/b", Some("u1")), Ok(vec!["gateway/u1/a".to_owned(), "gateway/u1/b".to_owned()]));
-    assert_eq!(keys("catalogs base", None), Ok(vec!["clustercatalog/base".to_owned()]));
+    assert_eq!(keys("clustercatalogs base", None), Ok(vec!["clustercatalog/base".to_owned()]));
+    assert_eq!(keys("catalogs tools", Some("u1")), Ok(vec!["catalog/u1/tools".to_owned()]));
+    assert_eq!(keys("cat/team/tools", Some("u1")), Ok(vec!["catalog/team/tools".to_owned()]));
 }
 
 #[test]
@@ -36,7 +38,9 @@ fn what_names_nothing_is_refused_with_a_hint() {
         ("pods", "no resource type"),
         ("gateway/u1/default cc/base", "different kinds"),
         ("gateway/u1/default other", "names no kind"),
-        ("catalog Base", "no name"),
+        ("catalog base", "which namespace"),
+        ("cc Base", "no name"),
+        ("cc u1/base", "no name"),
         ("", "no resource named"),
     ] {
         let failure = read(&words(text), None).unwrap_err();
@@ -56,4 +60,17 @@ fn a_selector_requires_every_part_and_refuses_what_it_does_not_know() {
     assert!(!matches("team=data,stage"));
     assert!("team!=data".parse::<Selector>().is_err());
     assert!("team in (a)".parse::<Selector>().is_err());
+}
+
+#[test]
+fn a_gateway_is_named_by_a_word_a_namespace_or_both() {
+    let name = |word, namespace| gateway(word, namespace).map(|key| key.to_string());
+    assert_eq!(name(Some("u1"), None), Ok("u1/default".to_owned()));
+    assert_eq!(name(Some("u1/work"), None), Ok("u1/work".to_owned()));
+    assert_eq!(name(None, Some("u1")), Ok("u1/default".to_owned()));
+    assert_eq!(name(Some("work"), Some("u1")), Ok("u1/work".to_owned()));
+    assert_eq!(name(Some("u1/work"), Some("u1")), Ok("u1/work".to_owned()));
+    for (word, namespace) in [(None, None), (Some("u2/work"), Some("u1")), (Some("Work"), Some("u1"))] {
+        assert!(gateway(word, namespace).is_err(), "{word:?} {namespace:?}");
+    }
 }

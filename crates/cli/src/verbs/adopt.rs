@@ -9,7 +9,7 @@ use bowline_core::desired::Recovery;
 use bowline_core::gateway_file::TokensFile;
 use bowline_core::lease::{Holder, LeaseKind, LeaseSlot, Leases, Subnet};
 use bowline_core::object::{GatewayKey, ObjectKey};
-use bowline_core::resource::ClusterCatalogSpec;
+use bowline_core::resource::{CatalogRef, CatalogSpec};
 use bowline_host::Found;
 use bowline_store::{AdoptError, AdoptedGateway, Adoption, HostLocking, Store};
 use tokio_util::sync::CancellationToken;
@@ -39,10 +39,9 @@ pub(crate) async fn run(args: AdoptArgs, ui: &mut Ui) -> Result<(), Failure> {
     opened.close().await;
     adopted?;
 
-    let Adoption { installation, host: _, catalogs, gateways } = plan;
+    let Adoption { installation, host: _, tenants: _, catalogs, gateways } = plan;
     ui.say(format_args!("The database is now installation {installation}."));
-    for name in catalogs.keys() {
-        let key = ObjectKey::cluster_catalog(name);
+    for key in catalogs.keys() {
         ui.line(format_args!("{key} adopted"))?;
         ui.say(format_args!(
             "warning: {key} has the entries that gateways use and no others; apply it again"
@@ -136,12 +135,17 @@ fn adoption(found: &Found, instance: &str, host: String) -> Result<Adoption, Fai
             "give --runtime-dir as `serve` had it; what has lost its files can only be removed (teardown)",
         ));
     }
-    let catalogs = catalogs.into_iter().map(|(name, spec)| {
+    let catalogs = catalogs.into_iter().map(|(key, spec)| {
         let spec = serde_json::to_value(&spec);
-        spec.map(|spec| (name, spec))
+        spec.map(|spec| (key, spec))
             .map_err(|error| Failure::ours("a catalog cannot be written").because(&error))
     });
-    Ok(Adoption { installation, host, catalogs: catalogs.collect::<Result<_, _>>()?, gateways })
+    let volumes = found.volumes.iter().map(|volume| &volume.identity);
+    let tenants = volumes
+        .filter(|identity| identity.owner.installation == installation)
+        .map(|identity| (identity.namespace.clone(), identity.tenant))
+        .collect();
+    Ok(Adoption { installation, host, tenants, catalogs: catalogs.collect::<Result<_, _>>()?, gateways })
 }
 
 fn parse<T: serde::de::DeserializeOwned>(text: Option<&str>, key: &GatewayKey) -> Result<T, Failure> {
@@ -154,11 +158,14 @@ fn gateway(
     recovery: Recovery,
     tokens: TokensFile,
     key: &GatewayKey,
-    catalogs: &mut BTreeMap<String, ClusterCatalogSpec>,
+    catalogs: &mut BTreeMap<ObjectKey, CatalogSpec>,
 ) -> Result<AdoptedGateway, Failure> {
     let Recovery { object, catalogs: used, leases, epoch, pins } = recovery;
     for (name, spec) in used {
-        let catalog = catalogs.entry(name).or_default();
+        let reference: CatalogRef = name.parse().map_err(|error| {
+            Failure::user(format!("gateway/{key} has not left enough to be taken over")).because(&error)
+        })?;
+        let catalog = catalogs.entry(reference.key()).or_default();
         for (server, entry) in spec.registry {
             // Gateways render one catalog, each at its own moment; the entries of the first will do, as the next
             // apply of the catalog says the rest.

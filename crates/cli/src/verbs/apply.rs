@@ -1,11 +1,11 @@
 //! `apply`: declares objects from files.
 
-use bowline_api::wire::{ApplyRequest, ApplyResponse, GatewayPlan};
-use bowline_core::object::{Kind, ObjectKey};
-use bowline_core::status::ConditionType;
+use bowline_api::wire::{ApplyRequest, ApplyResponse, GatewayPlan, Outcome};
+use bowline_core::object::Kind;
 use chrono::Utc;
 
-use super::{input, wait};
+use super::input;
+use super::wait::settled::{Applied, settled};
 use crate::args::{ApplyArgs, deadline, describe};
 use crate::failure::Failure;
 use crate::ui::Ui;
@@ -29,15 +29,27 @@ pub(crate) async fn run(args: ApplyArgs, ui: &mut Ui) -> Result<(), Failure> {
         ui.out(plan_text(plan))?;
     }
     if args.wait {
-        let gateways: Vec<ObjectKey> = response
-            .objects
-            .into_iter()
-            .map(|object| object.key)
-            .filter(|key| key.kind == Kind::Gateway)
-            .collect();
-        wait::until(&client, &gateways, ConditionType::Ready, deadline, &mut |text| ui.say(text)).await?;
+        settled(&client, &to_wait_for(&response), deadline, ui).await?;
     }
     Ok(())
+}
+
+/// The gateways of an apply, and the catalogs that it changed.
+fn to_wait_for(response: &ApplyResponse) -> Applied {
+    let mut applied = Applied::default();
+    for object in &response.objects {
+        match object.key.kind {
+            Kind::Gateway => {
+                applied.gateways.insert(object.key.clone());
+            }
+            // What was so already keeps nobody waiting for what others do with it.
+            Kind::ClusterCatalog | Kind::Catalog if object.outcome == Outcome::Unchanged => {}
+            Kind::ClusterCatalog | Kind::Catalog => {
+                applied.catalogs.insert(object.key.clone(), object.resource_version);
+            }
+        }
+    }
+    applied
 }
 
 /// A plan as a dry run prints it.
@@ -61,6 +73,8 @@ fn plan_text(plan: &GatewayPlan) -> String {
 
 #[cfg(test)]
 mod tests {
+    use bowline_core::object::ObjectKey;
+
     use super::*;
 
     #[test]

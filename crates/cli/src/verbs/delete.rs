@@ -8,7 +8,7 @@ use bowline_core::resource::{Parsed, parse};
 use tokio::time::Instant;
 
 use super::get::not_found;
-use super::{input, wait};
+use super::{input, volume, wait};
 use crate::args::{DeleteArgs, deadline};
 use crate::client::{Client, RequestError, object_path, with_query};
 use crate::failure::Failure;
@@ -19,6 +19,10 @@ use crate::ui::Ui;
 pub(crate) async fn run(args: DeleteArgs, ui: &mut Ui) -> Result<(), Failure> {
     let client = args.api.client()?;
     let keys = keys(&args)?;
+    if args.volumes && keys.iter().all(|key| key.kind != Kind::Gateway) {
+        return Err(Failure::user("--volumes removes the volumes of gateways, and none is named")
+            .hint("bowline volume rm -n NAMESPACE SERVER/VOLUME removes one by its name"));
+    }
     let deadline = deadline(args.timeout);
     let mut deletion = Deletion { client: &client, args: &args, deadline, missing: Vec::new() };
     // What refers goes before what is referred to.
@@ -61,12 +65,20 @@ impl Deletion<'_> {
     /// Deletes these objects of one kind, and waits for them if that is wanted.
     async fn delete(&mut self, kind: Kind, keys: &[&ObjectKey], ui: &mut Ui) -> Result<(), Failure> {
         let mut terminating = Vec::new();
+        let mut volumes_to_go = Vec::new();
         for &key in keys {
             let force = self.args.force.then(|| "true".to_owned());
-            let path = with_query(&object_path(key), &[("force", force)]);
+            // Asked of gateways only: nothing else has volumes.
+            let volumes = (self.args.volumes && kind == Kind::Gateway).then(|| "true".to_owned());
+            let path = with_query(&object_path(key), &[("force", force), ("volumes", volumes)]);
             match self.client.delete::<DeleteResponse>(&path).await {
                 Ok(response) if response.gone => ui.line(format_args!("{key} deleted"))?,
-                Ok(_) if self.args.wait => terminating.push(key.clone()),
+                Ok(response) if self.args.wait => {
+                    terminating.push(key.clone());
+                    if let Some(namespace) = &key.namespace {
+                        volumes_to_go.push((namespace.clone(), response.volumes));
+                    }
+                }
                 Ok(_) => ui.line(format_args!("{key} terminating"))?,
                 Err(error) if error.status() == Some(404) => {
                     if !self.args.ignore_not_found {
@@ -77,6 +89,10 @@ impl Deletion<'_> {
             }
         }
         wait::gone(self.client, kind, terminating.clone(), self.deadline).await?;
+        for (namespace, volumes) in volumes_to_go {
+            volume::gone(self.client, &namespace, &volumes, self.deadline).await?;
+            volumes.iter().try_for_each(|name| ui.line(format_args!("volume {namespace}/{name} removed")))?;
+        }
         terminating.iter().try_for_each(|key| ui.line(format_args!("{key} deleted")))
     }
 

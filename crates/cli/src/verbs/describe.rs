@@ -1,14 +1,14 @@
 //! `describe`: everything about one object.
 
-use bowline_api::wire::{EventList, Object};
-use bowline_core::object::Kind;
+use bowline_api::wire::{EventList, Object, ObjectList};
+use bowline_core::object::{Kind, ObjectKey};
 use chrono::Utc;
 
 use super::get::not_found;
 use crate::args::DescribeArgs;
-use crate::client::object_path;
+use crate::client::{Client, list_path, object_path};
 use crate::failure::Failure;
-use crate::output::{Described, description};
+use crate::output::{Described, catalogs_of, description};
 use crate::target;
 use crate::ui::Ui;
 
@@ -28,12 +28,20 @@ pub(crate) async fn run(args: DescribeArgs, ui: &mut Ui) -> Result<(), Failure> 
         };
         let events = match object.kind {
             Kind::Gateway => client.get::<EventList>(&format!("{path}/events")).await?.items,
-            Kind::ClusterCatalog => Vec::new(),
+            Kind::ClusterCatalog | Kind::Catalog => Vec::new(),
         };
+        let users = if key.kind.is_catalog() { users(&client, key).await? } else { Vec::new() };
         if index > 0 {
             ui.line("")?;
         }
-        ui.out(description(&Described { object: &object, events: &events, now: Utc::now() }))?;
+        ui.out(description(&Described { object: &object, events: &events, users: &users, now: Utc::now() }))?;
     }
     Ok(())
+}
+
+/// The gateways that name a catalog.
+async fn users(client: &Client, catalog: &ObjectKey) -> Result<Vec<ObjectKey>, Failure> {
+    let gateways: ObjectList = client.get(&list_path(Kind::Gateway, None)).await?;
+    let names = |gateway: &&Object| catalogs_of(gateway).contains(catalog);
+    Ok(gateways.items.iter().filter(names).map(Object::key).collect())
 }

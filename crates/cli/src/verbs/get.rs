@@ -9,6 +9,7 @@ use chrono::Utc;
 use uuid::Uuid;
 
 use super::follow::{News, Scope, follow};
+use super::{specs, volume};
 use crate::args::{Format, GetArgs};
 use crate::client::{Client, RequestError, list_path, object_path};
 use crate::failure::Failure;
@@ -18,6 +19,12 @@ use crate::ui::Ui;
 
 /// Runs `get`.
 pub(crate) async fn run(args: GetArgs, ui: &mut Ui) -> Result<(), Failure> {
+    if specs::are_named_by(&args.resource) {
+        return specs::get(&args, ui).await;
+    }
+    if volume::are_named_by(&args.resource) {
+        return volume::get(&args, ui).await;
+    }
     let client = args.api.client()?;
     let targets = target::read(&args.resource, args.namespace.namespace.as_deref())?;
     let selector = args.selector.unwrap_or_default();

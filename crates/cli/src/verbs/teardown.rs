@@ -19,7 +19,9 @@ pub(crate) async fn run(args: TeardownArgs, ui: &mut Ui) -> Result<(), Failure> 
         .found(&args.instance, args.installation, Some(runtime_dir))
         .await
         .map_err(|error| Failure::ours("what there is cannot be listed").because(&error))?;
-    if found.is_empty() {
+    let volumes = if args.volumes { found.volumes.len() } else { 0 };
+    if found.is_empty() && volumes == 0 {
+        kept(&found, ui);
         ui.say(format_args!("There is nothing of the instance {}.", args.instance));
         return Ok(());
     }
@@ -36,17 +38,25 @@ pub(crate) async fn run(args: TeardownArgs, ui: &mut Ui) -> Result<(), Failure> 
     }
     if !args.yes {
         if !Ui::can_ask() {
-            return Err(Failure::user(format!("this would remove {}", summary(&found)))
+            return Err(Failure::user(format!("this would remove {}", summary(&found, volumes)))
                 .hint("--yes removes it without asking"));
         }
-        list(&found, ui);
-        if !ui.ask(&format!("Remove {}?", summary(&found)))? {
+        list(&found, volumes, ui);
+        if !ui.ask(&format!("Remove {}?", summary(&found, volumes)))? {
             return Err(Failure::user("nothing was removed"));
         }
     }
-    let torn_down = engine.teardown(&found).await;
+    let mut torn_down = engine.teardown(&found).await;
+    if args.volumes {
+        let bowline_host::TornDown { removed, failed } = engine.teardown_volumes(&found).await;
+        torn_down.removed.extend(removed);
+        torn_down.failed.extend(failed);
+    }
     for removed in &torn_down.removed {
         ui.line(format_args!("{removed} removed"))?;
+    }
+    if !args.volumes {
+        kept(&found, ui);
     }
     if torn_down.failed.is_empty() {
         return Ok(());
@@ -68,7 +78,14 @@ async fn refuse_while_served(args: &TeardownArgs) -> Result<(), Failure> {
     }
 }
 
-fn list(found: &Found, ui: &mut Ui) {
+/// Says which volumes were left: they are what tenants have stored.
+fn kept(found: &Found, ui: &mut Ui) {
+    for volume in &found.volumes {
+        ui.say(format_args!("volume {} kept; --volumes removes it", volume.name));
+    }
+}
+
+fn list(found: &Found, volumes: usize, ui: &mut Ui) {
     for container in &found.containers {
         ui.say(format_args!("  container {}", container.name));
     }
@@ -78,11 +95,15 @@ fn list(found: &Found, ui: &mut Ui) {
     for tree in &found.trees {
         ui.say(format_args!("  files of {}", tree.mark.uid));
     }
+    for volume in found.volumes.iter().take(volumes) {
+        ui.say(format_args!("  volume {}, with all that is in it", volume.name));
+    }
 }
 
-fn summary(found: &Found) -> String {
+/// What a teardown removes, with so many volumes.
+fn summary(found: &Found, volumes: usize) -> String {
     format!(
-        "{} containers, {} networks and {} directories",
+        "{} containers, {} networks, {volumes} volumes and {} directories",
         found.containers.len(),
         found.networks.len(),
         found.trees.len()

@@ -5,20 +5,22 @@ use std::ops::ControlFlow;
 
 use bowline_api::wire::Object;
 use bowline_core::object::{Kind, ObjectKey};
-use bowline_core::status::{Condition, ConditionStatus, ConditionType, GatewayStatus, ServerState};
+use bowline_core::status::{Condition, ConditionStatus, ConditionType, GatewayStatus, ServerState, ROLLED_BACK};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::follow::{Followed, News, Scope, World, follow};
-use crate::args::{WaitArgs, WaitFor, deadline};
+use crate::args::{WaitArgs, WaitFor, Waiting, deadline};
 use crate::client::{Client, list_path};
 use crate::failure::Failure;
 use crate::output::status_of;
 use crate::target;
 use crate::ui::Ui;
 
+pub(crate) mod settled;
+
 /// Reasons of a failed server that only another specification or catalog cures: there is nothing to wait for.
-const INCURABLE: [&str; 7] = [
+const INCURABLE: [&str; 9] = [
     "UnknownServer",
     "Unsupported",
     "InvalidConfig",
@@ -26,6 +28,8 @@ const INCURABLE: [&str; 7] = [
     "UnknownImageUser",
     "NoCommand",
     "BadLease",
+    "HostPathNotAllowed",
+    "InvalidVolume",
 ];
 
 /// Runs `wait`.
@@ -79,6 +83,12 @@ pub(crate) fn judge(object: &Object, condition: ConditionType) -> Verdict {
     }
     if status.observed_generation < generation {
         return Verdict::NotYet(format!("generation {generation} has not been looked at yet"));
+    }
+    // What answers is the revision before: the one that is waited for was taken back.
+    if let Some(progressing) = status.condition(ConditionType::Progressing)
+        && progressing.reason == ROLLED_BACK
+    {
+        return Verdict::Never(sentence(progressing));
     }
     if status.is_true(condition, generation) {
         return Verdict::Holds;
@@ -160,6 +170,38 @@ pub(crate) async fn until(
         Followed::Done => Ok(()),
         Followed::TimedOut => Err(timed_out(condition, keys, &missing)),
     }
+}
+
+/// After a change or a request: waits, when that was asked for, until the controller has seen the request with this
+/// revision, if it was one, and the gateway is Ready.
+pub(crate) async fn when_asked(
+    client: &Client,
+    key: &ObjectKey,
+    waiting: &Waiting,
+    revision: Option<i64>,
+    ui: &mut Ui,
+) -> Result<(), Failure> {
+    if !waiting.wait {
+        return Ok(());
+    }
+    let deadline = deadline(waiting.timeout);
+    let keys = std::slice::from_ref(key);
+    if let Some(revision) = revision {
+        let followed = follow(client, &Scope::of(Kind::Gateway, keys), Some(deadline), |world, _| {
+            let seen = world.objects.get(key).is_some_and(|object| status_of(object).observed_requests >= revision);
+            match world.is_complete && !world.objects.contains_key(key) {
+                true => Err(Failure::user(format!("{key} does not exist"))),
+                false if seen => Ok(ControlFlow::Break(())),
+                false => Ok(ControlFlow::Continue(())),
+            }
+        })
+        .await?;
+        if followed == Followed::TimedOut {
+            return Err(Failure::user(format!("time is up and the controller has not seen the request of {key}"))
+                .hint(format!("bowline describe {key}")));
+        }
+    }
+    until(client, keys, ConditionType::Ready, deadline, &mut |text| ui.say(text)).await
 }
 
 fn timed_out(condition: ConditionType, keys: &[ObjectKey], missing: &BTreeMap<ObjectKey, String>) -> Failure {

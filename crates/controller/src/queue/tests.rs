@@ -21,7 +21,8 @@ where
         }
         stop.cancel();
     };
-    tokio::join!(queue.run(stop.clone(), reconcile), watch);
+    let progress = Progress::default();
+    tokio::join!(queue.run(stop.clone(), &progress, reconcile), watch);
 }
 
 #[tokio::test(start_paused = true)]
@@ -95,4 +96,25 @@ async fn q22_a_stop_lets_running_keys_finish_and_starts_no_other() {
     };
     run(1, &["a", "b"], reconcile, || started.load(Ordering::SeqCst) == 1).await;
     assert_eq!((started.load(Ordering::SeqCst), finished.load(Ordering::SeqCst)), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_queue_gets_further_while_nobody_asks_and_while_a_run_takes_its_time() {
+    let queue: Queue<String> = Queue::new(Limits::default());
+    let (stop, progress) = (CancellationToken::new(), Progress::default());
+    let looking = async {
+        for _ in 0..2 {
+            tokio::time::sleep(RUN_DEADLINE / 2).await;
+            assert_eq!(progress.stalled(PULSE * 2), None);
+            queue.add("slow".to_owned(), Trigger::Edited);
+            queue.open();
+        }
+        stop.cancel();
+    };
+    let slow = |_| async {
+        tokio::time::sleep(RUN_DEADLINE * 2).await;
+        Outcome::Settled
+    };
+    tokio::join!(queue.run(stop.clone(), &progress, slow), looking);
+    assert_eq!(progress.stalled(STOP_GRACE / 2).map(|(part, _)| part), Some(Part::Queue), "it has ended");
 }

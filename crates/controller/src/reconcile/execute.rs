@@ -7,6 +7,7 @@ use bowline_core::lease::LeaseKind;
 use bowline_core::object::{EventType, GatewayKey};
 use bowline_core::plan::{Plan, Planned, Unit};
 use bowline_core::step::{FailureClass, Step, StepFailure};
+use bowline_core::volume::ObservedVolume;
 use chrono::Utc;
 use uuid::Uuid;
 
@@ -37,11 +38,15 @@ impl<W: World> Reconciler<W> {
                 tracing::info!(%step, ok = done.is_ok(), "step");
             }
             match (unit, step) {
-                (Unit::Gateway, Step::StartContainer { .. } | Step::RemoveContainer { .. }) => {
+                (Unit::Gateway, Step::StartContainer { .. } | Step::StopContainer { .. }) => {
                     self.prober.reset(uid);
                 }
                 (Unit::Server(server), Step::StartContainer { .. }) => self.prober.restarted(uid, server),
                 _ => {}
+            }
+            if let (Step::CreateVolume { name, identity }, Ok(())) = (step, &done) {
+                let made = ObservedVolume { name: name.clone(), identity: identity.clone() };
+                self.store.record_volumes(self.host, &[made]).await?;
             }
             self.note(uid, step, done.as_ref().err()).await?;
             if let Err(failure) = done {
@@ -90,11 +95,15 @@ impl<W: World> Reconciler<W> {
     ) -> Result<(), ReconcileError> {
         let reason = match step {
             Step::PullImage { .. } => "Pulling",
-            Step::CreateContainer { .. } | Step::CreateNetwork { .. } => "Created",
+            Step::CreateContainer { .. } | Step::CreateNetwork { .. } | Step::CreateVolume { .. } => "Created",
             Step::StartContainer { .. } | Step::UnpauseContainer { .. } => "Started",
             Step::StopContainer { .. } => "Stopped",
             Step::RemoveContainer { .. } | Step::RemoveNetwork { .. } => "Removed",
-            Step::EnsureDirectory { .. }
+            Step::UpdateContainer { .. } | Step::ConnectNetwork { .. } | Step::DisconnectNetwork { .. } => {
+                "Corrected"
+            }
+            Step::RenameContainer { .. }
+            | Step::EnsureDirectory { .. }
             | Step::WriteFile { .. }
             | Step::RemovePath { .. }
             | Step::SetRestart { .. }

@@ -7,24 +7,30 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bowline_controller::{Prober, Reconciler};
+use bowline_core::container::ContainerSpec;
 use bowline_core::desired::Settings;
 use bowline_core::labels::Owner;
 use bowline_core::lease::{Holder, LeaseKind, LeaseSlot, Ranges, Subnet};
 use bowline_core::object::GatewayKey;
 use bowline_core::resource::parse;
+use bowline_core::rollout::Rollouts;
 use bowline_core::schedule::Outcome;
 use bowline_core::status::GatewayStatus;
+use bowline_core::step::FailureClass;
 use bowline_store::embedded::{Embedded, Options};
 use bowline_store::{GatewayRecord, Put, Store};
+use chrono::Utc;
 use futures::FutureExt;
 use uuid::Uuid;
 
-use crate::world::{SimWorld, Strike};
+use crate::world::{BAD_GATEWAY, BAD_WORD, Fault, SimWorld, Strike};
 
 /// The name of every gateway.
 const NAME: &str = "default";
 /// More runs than any disturbance needs.
-const MOST_RUNS: usize = 60;
+const MOST_RUNS: usize = 200;
+/// Between two looks at what no failure holds back.
+const LOOK: Duration = Duration::from_millis(100);
 /// A wait that no test sits out.
 const LONG_WAIT: Duration = Duration::from_secs(60);
 
@@ -36,7 +42,7 @@ metadata: { name: base }
 spec:
   registry:
     fetch: { type: server, image: 'localhost/fetch:1' }
-    time: { type: server, image: 'localhost/time:1', disableNetwork: true }
+    time: { type: server, image: 'localhost/time:1', disableNetwork: true, command: ['{{time.mode|or:good}}'] }
     late: { type: server, image: 'localhost/late:1', disableNetwork: true }
 ";
 
@@ -47,12 +53,17 @@ pub(crate) enum Act {
     Declared,
     /// One server gets other limits, one goes and one comes.
     Changed,
+    /// The gateway gets another image and a server another profile: both are replaced.
+    Replaced,
+    /// The gateway gets an image that does not run and a server an argument with which it does not: both go back.
+    RolledBack,
     /// It is deleted.
     Deleted,
 }
 
 impl Act {
-    pub(crate) const ALL: [Act; 3] = [Act::Declared, Act::Changed, Act::Deleted];
+    pub(crate) const ALL: [Act; 5] =
+        [Act::Declared, Act::Changed, Act::Replaced, Act::RolledBack, Act::Deleted];
 }
 
 /// Runs `test` on a Postgres of its own, which ends with it.
@@ -110,6 +121,7 @@ pub(crate) struct Bench {
     pub(crate) world: Arc<SimWorld>,
     host: Uuid,
     key: GatewayKey,
+    prober: Arc<Prober>,
     reconciler: Reconciler<SimWorld>,
 }
 
@@ -124,21 +136,33 @@ impl Bench {
         // A row of its own: leases are per host, so that every gateway here is given the same numbers.
         let host = store.register_host(&format!("h{number}")).await.unwrap().id;
         let key = GatewayKey::new(format!("u{number}"), NAME);
-        let reconciler = reconciler(store, &world, host);
-        Self { store: store.clone(), world, host, key, reconciler }
+        let prober = Arc::new(Prober::default());
+        let reconciler = reconciler(store, &world, &prober, host);
+        Self { store: store.clone(), world, host, key, prober, reconciler }
     }
 
     /// A controller that remembers nothing, as after a restart.
     pub(crate) fn restart(&mut self) {
-        self.reconciler = reconciler(&self.store, &self.world, self.host);
+        self.prober = Arc::new(Prober::default());
+        self.reconciler = reconciler(&self.store, &self.world, &self.prober, self.host);
     }
 
     /// Writes into the database what the act asks for.
     pub(crate) async fn ask(&self, act: Act) {
         let namespace = &self.key.namespace;
-        let servers = match act {
-            Act::Declared => "[fetch, time]",
-            Act::Changed => "[{ name: time, resources: { limits: { memory: 128Mi } } }, late]",
+        let (image, servers) = match act {
+            Act::Declared => ("localhost/gateway:1", "[fetch, time]".to_owned()),
+            Act::Changed => (
+                "localhost/gateway:1",
+                "[{ name: time, resources: { limits: { memory: 128Mi } } }, late]".to_owned(),
+            ),
+            Act::Replaced => {
+                ("localhost/gateway:2", "[{ name: time, profile: baseline }, late]".to_owned())
+            }
+            Act::RolledBack => (
+                BAD_GATEWAY,
+                format!("[{{ name: time, profile: baseline, config: {{ mode: {BAD_WORD} }} }}, late]"),
+            ),
             Act::Deleted => {
                 let record = self.record().await.expect("it was declared");
                 let mut tx = self.store.begin_write().await.unwrap();
@@ -151,7 +175,7 @@ impl Bench {
             "apiVersion: bowline.dev/v1alpha1
 kind: Gateway
 metadata: {{ namespace: {namespace}, name: {NAME} }}
-spec: {{ catalogs: [base], servers: {servers} }}"
+spec: {{ catalogs: [base], image: '{image}', servers: {servers} }}"
         );
         apply(&self.store, &gateway).await;
     }
@@ -164,18 +188,51 @@ spec: {{ catalogs: [base], servers: {servers} }}"
         }
     }
 
-    /// Runs as the queue would until nothing is left to do. The controller is started anew where it was killed,
-    /// and where it would wait for minutes because only another specification can help.
+    /// Runs as the queue would until nothing is left to do and the gateway has nothing new to tell. The controller is
+    /// started anew where it was killed, and where it would wait for minutes because only another specification can
+    /// help.
     pub(crate) async fn settle(&mut self) {
+        let mut settled = 0;
         for _ in 0..MOST_RUNS {
-            match self.run_once().await {
-                Some(Outcome::Settled) => return,
-                Some(Outcome::Again(wait)) if wait < LONG_WAIT => tokio::time::sleep(wait).await,
-                Some(Outcome::Again(_)) | None => self.restart(),
-                Some(Outcome::Failed) => {}
+            let outcome = self.run_once().await;
+            settled = if outcome == Some(Outcome::Settled) { settled + 1 } else { 0 };
+            if settled == 2 {
+                return;
             }
+            match (outcome, self.held().await) {
+                (None, _) => self.restart(),
+                (Some(Outcome::Again(_)), Some(held)) if held > LONG_WAIT => self.restart(),
+                (Some(Outcome::Again(wait)), Some(_)) => tokio::time::sleep(wait).await,
+                // A trial is looked at now and then; nothing here takes so long.
+                (Some(Outcome::Again(wait)), None) => tokio::time::sleep(wait.min(LOOK)).await,
+                (Some(Outcome::Settled | Outcome::Failed), _) => {}
+            }
+            self.prober.probe_due(&*self.world).await;
         }
         panic!("{} does not come to rest: {:#?}", self.key, self.world.log());
+    }
+
+    /// How long the status says that what failed is held back.
+    async fn held(&self) -> Option<Duration> {
+        let status: GatewayStatus = serde_json::from_value(self.record().await?.object.status?).unwrap();
+        (status.next_attempt_time? - Utc::now()).to_std().ok()
+    }
+
+    /// Asks for another try, as a user would, where a refusal of the Engine was taken for the revision's fault.
+    async fn retry(&mut self, act: Act, strike: Option<Strike>) {
+        let refused = strike.is_some_and(|strike| strike.fault == Fault::Fail(FailureClass::Refused));
+        if refused && act == Act::Replaced && !self.failed().await.is_empty() {
+            let uid = self.record().await.expect("it is declared").object.metadata.uid;
+            self.store.request_retry(uid, "*").await.unwrap();
+            self.settle().await;
+        }
+    }
+
+    /// The units in whose place an earlier revision runs.
+    async fn failed(&self) -> Vec<String> {
+        let Some(rollouts) = self.record().await.and_then(|record| record.rollouts) else { return Vec::new() };
+        let rollouts: Rollouts = serde_json::from_value(rollouts).unwrap();
+        rollouts.iter().filter(|(_, rollout)| rollout.failed.is_some()).map(|(unit, _)| unit.to_string()).collect()
     }
 
     /// Plays the acts up to `act` undisturbed and then that one with `strike`, and lets everything come to rest.
@@ -188,6 +245,7 @@ spec: {{ catalogs: [base], servers: {servers} }}"
         self.ask(act).await;
         self.world.arm(strike);
         self.settle().await;
+        self.retry(act, strike).await;
         let calls = self.world.log();
         assert!(
             strike.is_none_or(|strike| strike.call <= calls.len()),
@@ -228,13 +286,16 @@ spec: {{ catalogs: [base], servers: {servers} }}"
         assert_eq!(self.world.violations(), Vec::<String>::new(), "{:#?}", self.world.log());
         let leases = self.leases().await;
         assert_eq!(self.leased().await, leases.len(), "a lease without a holder");
-        let mut lines: Vec<String> = leases
+        let failed = self.failed().await.into_iter().map(|unit| format!("failed {unit}"));
+        let leased = leases
             .iter()
-            .map(|(slot, value)| format!("lease {} {} {value}", slot.kind, slot.holder))
-            .collect();
+            .map(|(slot, value)| format!("lease {} {} {value}", slot.kind, slot.holder));
+        let mut lines: Vec<String> = leased.chain(failed).collect();
         for (seen, spec) in self.world.containers() {
-            let name = &seen.name;
-            lines.push(format!("container {name} {:?} {} {spec:?}", seen.state, seen.restarts));
+            // Limits are what they are now, wherever they came from.
+            let spec = ContainerSpec { limits: seen.live.limits, ..spec };
+            let (name, networks) = (&seen.name, seen.live.networks.len());
+            lines.push(format!("container {name} {:?} {} {networks} {spec:?}", seen.state, seen.restarts));
         }
         for (seen, spec) in self.world.networks() {
             lines.push(format!("network {} {spec:?}", seen.name));
@@ -288,7 +349,12 @@ impl Bench {
     }
 }
 
-fn reconciler(store: &Store, world: &Arc<SimWorld>, host: Uuid) -> Reconciler<SimWorld> {
+fn reconciler(
+    store: &Store,
+    world: &Arc<SimWorld>,
+    prober: &Arc<Prober>,
+    host: Uuid,
+) -> Reconciler<SimWorld> {
     let settings = Settings {
         owner: Owner { instance: "default".to_owned(), installation: store.installation() },
         host: "h".to_owned(),
@@ -296,11 +362,12 @@ fn reconciler(store: &Store, world: &Arc<SimWorld>, host: Uuid) -> Reconciler<Si
         bridge_dir: "/var/lib/bowline/bridge/0123456789abcdef".to_owned(),
         gateway_image: "localhost/gateway:1".to_owned(),
         publish_address: "127.0.0.1".parse().unwrap(),
+        allow_private_remotes: false,
         ranges: Ranges {
             ports: "20000-20099".parse().unwrap(),
             uids: "1900000000-1900000099".parse().unwrap(),
             subnets: "10.213.0.0/16".parse().unwrap(),
         },
     };
-    Reconciler::new(store.clone(), Arc::clone(world), Arc::new(Prober::default()), settings, host)
+    Reconciler::new(store.clone(), Arc::clone(world), Arc::clone(prober), settings, host)
 }

@@ -14,10 +14,12 @@ use bowline_core::lease::LeaseKind;
 use bowline_core::object::GatewayKey;
 use bowline_core::observed::{Observed, ObservedContainer, ObservedNetwork, Tree};
 use bowline_core::step::{FailureClass, Step, StepFailure};
+use bowline_core::volume::ObservedVolume;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
 use state::{State, failure};
+pub(crate) use state::{BAD_GATEWAY, BAD_WORD};
 
 mod state;
 
@@ -156,6 +158,14 @@ impl World for SimWorld {
         self.look("observe".to_owned(), |state| state.observe(key, images)).await
     }
 
+    async fn volumes(&self, namespace: &str) -> Result<Vec<ObservedVolume>, WorldError> {
+        self.look("list volumes".to_owned(), |state| {
+            let volumes = state.volumes.iter();
+            volumes.filter(|volume| volume.identity.namespace == namespace).cloned().collect()
+        })
+        .await
+    }
+
     async fn execute(&self, key: &GatewayKey, step: &Step) -> Result<(), StepFailure> {
         let call = self.count(|| step.to_string());
         match self.struck(call, Moment::Before) {
@@ -182,7 +192,7 @@ impl World for SimWorld {
         self.look(format!("try {kind} {value}"), |_| true).await
     }
 
-    async fn probe(&self, _uid: Uuid, _port: u16) -> ProbeAnswer {
-        ProbeAnswer::default()
+    async fn probe(&self, uid: Uuid, _port: u16) -> ProbeAnswer {
+        self.lock().probe(uid)
     }
 }

@@ -137,6 +137,11 @@ impl ServerEntry {
         }
     }
 
+    /// The image of a container; `None` for an entry that is reached in another way, whatever image it names.
+    pub fn container_image(&self) -> Option<&ImageReference> {
+        self.fields.image.as_ref().filter(|_| self.kind() == ServerKind::Container)
+    }
+
     /// An entry from a JSON document.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! Which features of a catalog entry exist in this version.
 
-use super::{ServerEntry, ServerFields, ServerKind};
+use super::{ServerEntry, ServerFields, ServerKind, remote_place};
 
 /// A feature that an entry needs and that does not exist yet. A server whose entry has one is not started; its
 /// state says why.
@@ -12,12 +12,13 @@ pub struct Unsupported {
     pub message: String,
 }
 
-/// Every feature of `entry` that does not exist yet; empty for an entry that runs.
+/// Every feature of `entry` that does not exist yet, and what keeps a remote server from being dialled; empty for
+/// an entry that runs.
 ///
 /// `longLived` is satisfied (every server lives as long as its gateway), and so are `tools`, `prompts` and all
 /// fields that only describe.
 pub fn unsupported(entry: &ServerEntry) -> Vec<Unsupported> {
-    let ServerFields { secrets, volumes, user, extra_hosts, oauth, .. } = entry.fields();
+    let ServerFields { secrets, user, extra_hosts, oauth, .. } = entry.fields();
     let mut missing = Vec::new();
     let mut lacks = |condition: bool, field, message: &str| {
         if condition {
@@ -26,17 +27,19 @@ pub fn unsupported(entry: &ServerEntry) -> Vec<Unsupported> {
     };
     match entry.kind() {
         ServerKind::Container => {}
-        ServerKind::Remote if entry.fields().sse_endpoint.is_some() => {
-            lacks(true, "sseEndpoint", "remote servers are not supported yet");
+        ServerKind::Remote => {
+            let closed = entry.fields().disable_network;
+            lacks(closed, "disableNetwork", "a remote server cannot be reached without a network");
         }
-        ServerKind::Remote => lacks(true, "remote", "remote servers are not supported yet"),
         ServerKind::Poci => lacks(true, "type", "an entry without an image (poci) is not supported yet"),
     }
     lacks(!secrets.is_empty(), "secrets", "secrets are not supported yet");
-    lacks(!volumes.is_empty(), "volumes", "volumes are not supported yet");
     lacks(user.is_some(), "user", "a user of the entry's own is not supported yet");
     lacks(!extra_hosts.is_empty(), "extraHosts", "additional host names are not supported yet");
     lacks(*oauth, "oauth", "OAuth is not supported yet");
+    if entry.kind() == ServerKind::Remote {
+        missing.extend(remote_place(entry.fields()).err().unwrap_or_default());
+    }
     missing
 }
 
@@ -44,5 +47,6 @@ pub fn unsupported(entry: &ServerEntry) -> Vec<Unsupported> {
 /// in this version.
 pub fn egress_is_unenforced(entry: &ServerEntry) -> bool {
     let fields = entry.fields();
-    !fields.disable_network && fields.allow_hosts.as_ref().is_some_and(|hosts| !hosts.is_empty())
+    // Of a remote server the gateway dials the declared URL and what it redirects to, nothing else.
+    entry.kind() != ServerKind::Remote && !fields.disable_network && fields.allow_hosts.as_ref().is_some_and(|hosts| !hosts.is_empty())
 }

@@ -3,9 +3,18 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::resource::GatewaySpec;
 
 fn entry(document: Value) -> ServerEntry {
     ServerEntry::from_json(&document).unwrap()
+}
+
+fn registry(servers: Value) -> CatalogSpec {
+    serde_json::from_value(json!({ "registry": servers })).unwrap()
+}
+
+fn layer(name: &str) -> CatalogRef {
+    name.parse().unwrap()
 }
 
 fn lacking(document: Value) -> Vec<&'static str> {
@@ -14,15 +23,36 @@ fn lacking(document: Value) -> Vec<&'static str> {
 
 #[test]
 fn a_later_layer_replaces_whole_entries() {
-    let spec = |servers: Value| -> ClusterCatalogSpec {
-        serde_json::from_value(json!({ "registry": servers })).unwrap()
-    };
-    let low = spec(json!({ "a": { "image": "low/a", "prefix": "p" }, "b": { "image": "low/b" } }));
-    let high = spec(json!({ "a": { "image": "high/a" }, "c": { "image": "high/c" } }));
-    let merged = merge([("low", &low), ("high", &high)]);
+    let low = registry(json!({ "a": { "image": "low/a", "prefix": "p" }, "b": { "image": "low/b" } }));
+    let high = registry(json!({ "a": { "image": "high/a" }, "c": { "image": "high/c" } }));
+    let (one, two) = (layer("low"), layer("team/high"));
+    let merged = merge([(&one, &low), (&two, &high)]);
     assert_eq!(merged.keys().copied().collect::<Vec<_>>(), ["a", "b", "c"]);
-    assert_eq!((merged["a"].catalog, merged["a"].entry.fields().prefix.as_deref()), ("high", None));
-    assert_eq!(merged["b"].catalog, "low");
+    assert_eq!((merged["a"].catalog, merged["a"].entry.fields().prefix.as_deref()), (&two, None));
+    assert_eq!(merged["b"].catalog, &one);
+}
+
+#[test]
+fn a_gateway_loses_what_none_of_its_catalogs_has_any_more() {
+    let spec: GatewaySpec = serde_json::from_value(json!({
+        "catalogs": ["low", { "kind": "Catalog", "namespace": "team", "name": "high" }],
+        "servers": [{ "name": "a" }, { "name": "b", "enabled": false }, { "name": "never" }],
+    }))
+    .unwrap();
+    let low = registry(json!({ "a": { "image": "low/a" }, "unused": { "image": "low/u" } }));
+    let high = registry(json!({ "a": { "image": "high/a" }, "b": { "image": "high/b" } }));
+    let none = registry(json!({}));
+    let lost = |low_after: Option<&CatalogSpec>, high_after: Option<&CatalogSpec>| {
+        let pick = |of: &CatalogRef, low, high| if *of == layer("low") { low } else { high };
+        let before = |of: &CatalogRef| pick(of, Some(&low), Some(&high));
+        let lost = lost_entries(&spec, before, |of| pick(of, low_after, high_after));
+        lost.into_iter().map(|lost| format!("{} of {}", lost.server, lost.catalog)).collect::<Vec<_>>()
+    };
+    assert_eq!(lost(Some(&low), Some(&high)), [""; 0]);
+    // Without the later layer's entry the earlier one's is used; a disabled server counts.
+    assert_eq!(lost(Some(&low), Some(&none)), ["b of team/high"]);
+    assert_eq!(lost(Some(&none), Some(&high)), [""; 0]);
+    assert_eq!(lost(None, None), ["a of team/high", "b of team/high"]);
 }
 
 #[test]
@@ -30,19 +60,23 @@ fn what_does_not_exist_yet_is_named_by_its_field() {
     assert_eq!(lacking(json!({ "image": "x", "longLived": true, "tools": [{ "name": "t" }] })), [""; 0]);
     assert_eq!(lacking(json!({ "image": "x", "allowHosts": ["h:1"], "disableNetwork": true })), [""; 0]);
     assert_eq!(lacking(json!({ "type": "poci" })), ["type"]);
-    assert_eq!(lacking(json!({ "remote": { "url": "https://x" } })), ["remote"]);
-    assert_eq!(lacking(json!({ "sseEndpoint": "https://x" })), ["sseEndpoint"]);
+    assert_eq!(lacking(json!({ "remote": { "url": "https://x" } })), ["remote.transport_type"]);
+    assert_eq!(lacking(json!({ "remote": { "url": "https://x", "transport_type": "sse" } })), [""; 0]);
+    assert_eq!(lacking(json!({ "sseEndpoint": "https://x" })), [""; 0]);
+    assert_eq!(lacking(json!({ "sseEndpoint": "https://x", "disableNetwork": true })), ["disableNetwork"]);
     let all = json!({
         "image": "x", "secrets": [{ "name": "a", "env": "A" }], "volumes": ["v:/v"], "user": "1",
         "extraHosts": ["h:1"], "oauth": { "providers": [] },
     });
-    assert_eq!(lacking(all), ["secrets", "volumes", "user", "extraHosts", "oauth"]);
+    assert_eq!(lacking(all), ["secrets", "user", "extraHosts", "oauth"]);
 }
 
 #[test]
 fn a_list_of_hosts_is_not_enforced_and_says_so() {
     assert!(egress_is_unenforced(&entry(json!({ "image": "x", "allowHosts": ["h:1"] }))));
     assert!(!egress_is_unenforced(&entry(json!({ "image": "x", "allowHosts": [] }))));
+    // The gateway dials what the URL says.
+    assert!(!egress_is_unenforced(&entry(json!({ "sseEndpoint": "https://x", "allowHosts": ["h:1"] }))));
     assert!(!egress_is_unenforced(&entry(
         json!({ "image": "x", "allowHosts": ["h:1"], "disableNetwork": true })
     )));

@@ -11,12 +11,14 @@ use serde::{Deserialize, Serialize};
 use super::servers::Announced;
 use super::{DesiredFile, Pins, Rendering};
 use crate::container::spec_hash;
-use crate::gateway_file::{GATEWAY_FILE, GatewayFile, GatewayServer, TOKENS_FILE, TokensFile};
+use crate::gateway_file::{
+    GATEWAY_FILE, GatewayFile, GatewayServer, ServerPlace, TOKENS_FILE, TokensFile,
+};
 use crate::labels::Role;
 use crate::lease::Leases;
 use crate::names;
 use crate::object::{Stored, StoredMeta};
-use crate::resource::ClusterCatalogSpec;
+use crate::resource::CatalogSpec;
 use crate::step::Content;
 
 /// Directory of the gateway's configuration, below its tree.
@@ -36,8 +38,8 @@ pub const RECOVERY_FILE: &str = "recovery.json";
 pub struct Recovery {
     /// The Gateway as stored, without status and with resourceVersion 0.
     pub object: Stored,
-    /// Of each catalog that it names, the entries that it uses.
-    pub catalogs: BTreeMap<String, ClusterCatalogSpec>,
+    /// Of each catalog that it names, by [`CatalogRef`](crate::resource::CatalogRef) as text, the entries that it uses.
+    pub catalogs: BTreeMap<String, CatalogSpec>,
     /// The leases that it holds, by `<kind>/<holder>`.
     pub leases: BTreeMap<String, i64>,
     /// Epoch of its placement.
@@ -60,6 +62,11 @@ pub fn bound_directories(role: &Role) -> Vec<String> {
     }
 }
 
+/// The directories of a tree that nobody but us writes to: a change in one of them is worth a look.
+pub fn watched_directories() -> [&'static str; 4] {
+    ["", CONFIG, SOCKETS, SERVER_SOCKETS]
+}
+
 /// All directories, parents first.
 pub(super) fn directories(servers: &[Announced]) -> Vec<(String, u32)> {
     let mut directories = vec![
@@ -69,9 +76,10 @@ pub(super) fn directories(servers: &[Announced]) -> Vec<(String, u32)> {
         (CONTROL.to_owned(), 0o777),
         (SERVER_SOCKETS.to_owned(), 0o755),
     ];
-    directories.extend(
-        servers.iter().map(|server| (format!("{SERVER_SOCKETS}/{}", server_directory(&server.name)), 0o777)),
-    );
+    directories.extend(servers.iter().filter_map(|server| match &server.place {
+        ServerPlace::Bridge { directory, .. } => Some((format!("{SERVER_SOCKETS}/{directory}"), 0o777)),
+        ServerPlace::Remote(_) => None,
+    }));
     directories
 }
 
@@ -82,15 +90,8 @@ impl Rendering<'_> {
             revision: String::new(),
             gateway: self.key.to_string(),
             allowed_hosts: vec![self.settings.publish_address.to_string()],
-            servers: servers
-                .iter()
-                .map(|server| GatewayServer {
-                    name: server.name.clone(),
-                    directory: server_directory(&server.name),
-                    uid: server.uid,
-                    prefix: server.prefix.clone(),
-                })
-                .collect(),
+            allow_private_remotes: self.settings.allow_private_remotes,
+            servers: servers.iter().map(GatewayServer::from).collect(),
         };
         file.revision = spec_hash(&file);
         let revision = file.revision.clone();
@@ -107,11 +108,15 @@ impl Rendering<'_> {
     /// `recovery.json`.
     pub(super) fn recovery_file(&self, pins: &Pins) -> DesiredFile {
         let entries = self.declared.entries();
-        let mut catalogs: BTreeMap<String, ClusterCatalogSpec> =
-            self.declared.catalogs.keys().map(|name| (name.clone(), ClusterCatalogSpec::default())).collect();
+        let mut catalogs: BTreeMap<String, CatalogSpec> = self
+            .declared
+            .catalogs
+            .iter()
+            .map(|layer| (layer.reference.to_string(), CatalogSpec::default()))
+            .collect();
         for server in &self.declared.spec.servers {
             if let Some(merged) = entries.get(server.name.as_str())
-                && let Some(catalog) = catalogs.get_mut(merged.catalog)
+                && let Some(catalog) = catalogs.get_mut(&merged.catalog.to_string())
             {
                 catalog.registry.insert(server.name.clone(), merged.entry.clone());
             }
@@ -136,6 +141,13 @@ impl Rendering<'_> {
         let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
         text.push('\n');
         DesiredFile { path, mode, content: Content(text) }
+    }
+}
+
+impl From<&Announced> for GatewayServer {
+    fn from(server: &Announced) -> Self {
+        let Announced { name, place, prefix, tools } = server;
+        Self { name: name.clone(), place: place.clone(), prefix: prefix.clone(), tools: tools.clone() }
     }
 }
 

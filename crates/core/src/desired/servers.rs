@@ -1,32 +1,51 @@
-//! The server containers of a gateway.
+//! The servers of a gateway: their containers, and the remote ones that the gateway dials by itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     DesiredServer, Pins, Rendering, TMP_BYTES, Wanted, files, limits, server_defaults, server_directory,
 };
-use crate::catalog::{self, Merged, Network, ServerEntry};
-use crate::container::{Bind, ContainerSpec, NetworkMode};
-use crate::gateway_file as contract;
+use crate::catalog::{self, Merged, Network, ServerEntry, ServerKind};
+use crate::container::{Bind, ContainerSpec, NetworkMode, VolumeMount};
+use crate::gateway_file::{self as contract, RemotePlace, ServerPlace};
 use crate::labels::Role;
 use crate::lease::{Holder, LeaseKind};
-use crate::names;
 use crate::observed::{ImageFacts, ImageState};
+use crate::plan::Unit;
 use crate::resource::{Profile, ServerSpec};
+use crate::rollout::{Rollout, Rollouts};
 use crate::template::{RenderedServer, render_server};
+use crate::tool_filter::ToolFilter;
 
-/// A server that the gateway is told of: its container is there or on its way.
+/// A server that the gateway is told of: it is a remote one, or its container is there or on its way.
 pub(super) struct Announced {
     /// Registry key.
     pub(super) name: String,
-    /// User id of the peer on its socket.
-    pub(super) uid: u32,
+    /// Where it is.
+    pub(super) place: ServerPlace,
     /// The catalog's prefix.
     pub(super) prefix: Option<String>,
+    /// Which of its tools are offered.
+    pub(super) tools: ToolFilter,
+}
+
+impl Announced {
+    fn peer_uid(&self) -> Option<u32> {
+        match &self.place {
+            ServerPlace::Bridge { uid, .. } => Some(*uid),
+            ServerPlace::Remote(_) => None,
+        }
+    }
+
+    /// A server whose bridge dials as this user.
+    fn bridged(server: &ServerSpec, uid: u32, prefix: Option<String>) -> Self {
+        let place = ServerPlace::Bridge { directory: server_directory(&server.name), uid };
+        Self { name: server.name.clone(), place, prefix, tools: server.tools.clone() }
+    }
 }
 
 /// Why there is no container.
-enum Hindrance {
+pub(super) enum Hindrance {
     Disabled,
     Never(&'static str, String),
     Other(Box<Wanted>),
@@ -44,7 +63,11 @@ impl From<Hindrance> for Wanted {
 
 impl Rendering<'_> {
     /// Every server of the specification, and those of them that the gateway is told of.
-    pub(super) fn servers(&self, pins: &mut Pins) -> (Vec<DesiredServer>, Vec<Announced>) {
+    pub(super) fn servers(
+        &self,
+        pins: &mut Pins,
+        rollouts: &mut Rollouts,
+    ) -> (Vec<DesiredServer>, Vec<Announced>) {
         let entries = self.declared.entries();
         let mut announced = Vec::new();
         let servers = self
@@ -54,21 +77,33 @@ impl Rendering<'_> {
             .iter()
             .map(|server| {
                 let entry = entries.get(server.name.as_str()).map(|merged| merged.entry);
-                let image = entry.and_then(|e| e.fields().image.as_ref()).map(ToString::to_string);
-                let wanted = match self.server(server, entries.get(server.name.as_str()), pins) {
-                    Ok((wanted, told)) => {
-                        announced.extend(told);
-                        wanted
-                    }
-                    Err(hindrance) => hindrance.into(),
+                let image = entry.and_then(ServerEntry::container_image).map(ToString::to_string);
+                let (wanted, told) = match self.server(server, entries.get(server.name.as_str()), pins) {
+                    Ok((wanted, told)) => (wanted, told),
+                    Err(hindrance) => (hindrance.into(), None),
                 };
+                let unit = Unit::Server(server.name.clone());
+                let peer = told.as_ref().and_then(Announced::peer_uid);
+                let settled = self.settle(&unit, &wanted, peer, "", &BTreeSet::new());
+                announced.extend(match settled.peer_uid {
+                    // What runs is an earlier revision; the gateway goes on serving it.
+                    Some(uid) => {
+                        let prefix = entry.and_then(|entry| entry.fields().prefix.clone());
+                        Some(Announced::bridged(server, uid, prefix))
+                    }
+                    None => told,
+                });
+                if settled.rollout != Rollout::default() {
+                    rollouts.servers.insert(server.name.clone(), settled.rollout);
+                }
                 DesiredServer {
                     name: server.name.clone(),
-                    image_outdated: image.as_deref().is_some_and(|image| self.is_outdated(image, pins)),
+                    image_outdated: self.is_outdated(&unit, pins),
                     egress_unenforced: server.is_enabled()
                         && entry.is_some_and(catalog::egress_is_unenforced),
                     image,
                     wanted,
+                    instead: settled.instead,
                 }
             })
             .collect();
@@ -76,11 +111,11 @@ impl Rendering<'_> {
     }
 
     /// Whether the reference names another image by now than the one it is pinned to.
-    fn is_outdated(&self, reference: &str, pins: &Pins) -> bool {
-        match (pins.images.get(reference), self.observed.images.get(reference)) {
-            (Some(pinned), Some(ImageState::Present(now))) => *pinned != now.id,
-            _ => false,
-        }
+    fn is_outdated(&self, unit: &Unit, pins: &Pins) -> bool {
+        pins.images.get(&unit.to_string()).is_some_and(|pin| {
+            let now = self.observed.images.get(&pin.reference);
+            matches!(now, Some(ImageState::Present(now)) if now.id != pin.image)
+        })
     }
 
     fn server(
@@ -95,7 +130,15 @@ impl Rendering<'_> {
         let Some(Merged { entry, .. }) = merged else {
             return Err(Hindrance::Never("UnknownServer", self.unknown_server(&server.name)));
         };
+        require_supported(entry)?;
+        if entry.kind() == ServerKind::Remote {
+            let place = ServerPlace::Remote(self.remote(entry)?);
+            let prefix = entry.fields().prefix.clone();
+            let told = Announced { name: server.name.clone(), place, prefix, tools: server.tools.clone() };
+            return Ok((Wanted::Remote, Some(told)));
+        }
         let rendered = render(server, entry)?;
+        let (volumes, mounts) = self.volumes(server, &rendered)?;
         let holder = Holder::Server(server.name.clone());
         if let Some(missing) = self.missing_lease(&[(LeaseKind::Uid, holder.clone())]) {
             return Err(Hindrance::Other(Box::new(missing)));
@@ -105,20 +148,22 @@ impl Rendering<'_> {
             return Err(Hindrance::Never("BadLease", "its leased uid is out of range".to_owned()));
         };
         let profile = self.declared.spec.profile_of(server);
-        let image = match self.image(&rendered.image.to_string(), pins) {
+        let unit = Unit::Server(server.name.clone());
+        let image = match self.image(&unit, &rendered.image.to_string(), pins) {
             Ok(image) => image,
             Err(state) => {
                 let told = self.still_running(server, profile, lease);
-                let told =
-                    told.map(|uid| Announced { name: server.name.clone(), uid, prefix: rendered.prefix });
+                let told = told.map(|uid| Announced::bridged(server, uid, rendered.prefix));
                 return Ok((Wanted::Image(*state), told));
             }
         };
         let uid = peer_uid(profile, lease, &image)?;
-        let spec = self.server_container(server, &rendered, &image, profile, lease)?;
-        let name = names::server_container(&self.settings.owner.instance, &self.key, &server.name);
-        let wanted = self.container(self.free_name(name), Role::Server(server.name.clone()), spec);
-        Ok((wanted, Some(Announced { name: server.name.clone(), uid, prefix: rendered.prefix })))
+        let spec = self.server_container(server, &rendered, mounts, &image, profile, lease)?;
+        let mut wanted = self.container(Role::Server(server.name.clone()), spec);
+        if let Wanted::Container(container) = &mut wanted {
+            container.volumes = volumes;
+        }
+        Ok((wanted, Some(Announced::bridged(server, uid, rendered.prefix))))
     }
 
     /// The peer uid of a container that stays although its next image is not there: the gateway goes on serving it.
@@ -132,13 +177,27 @@ impl Rendering<'_> {
         }
     }
 
+    /// Where the gateway dials. An address that may not be dialled is seen there, when the name is resolved.
+    fn remote(&self, entry: &ServerEntry) -> Result<RemotePlace, Hindrance> {
+        let place = catalog::remote_place(entry.fields()).map_err(|problems| unsupported(&problems))?;
+        if place.url.starts_with("http://") && !self.settings.allow_private_remotes {
+            let message = format!(
+                "{} is not encrypted; use https. `bowline serve --allow-private-remotes` allows http to private \
+                 addresses",
+                // A query may be a credential.
+                place.url.split('?').next().unwrap_or_default()
+            );
+            return Err(Hindrance::Never("InsecureRemote", message));
+        }
+        Ok(place)
+    }
+
     fn unknown_server(&self, name: &str) -> String {
-        let missing: Vec<_> =
-            self.declared.spec.catalogs.iter().filter(|c| !self.declared.catalogs.contains_key(*c)).collect();
+        let missing: Vec<_> = self.declared.missing_catalogs().map(ToString::to_string).collect();
         if missing.is_empty() {
             format!("no catalog of this gateway has a server {name:?}; add it to a catalog or remove it here")
         } else {
-            let missing = missing.iter().map(|c| c.as_str()).collect::<Vec<_>>().join(", ");
+            let missing = missing.join(", ");
             format!(
                 "no catalog of this gateway has a server {name:?}, and the catalog {missing} does not exist"
             )
@@ -149,6 +208,7 @@ impl Rendering<'_> {
         &self,
         server: &ServerSpec,
         rendered: &RenderedServer,
+        volumes: Vec<VolumeMount>,
         image: &ImageFacts,
         profile: Profile,
         lease: u32,
@@ -191,6 +251,7 @@ impl Rendering<'_> {
                     true,
                 ),
             ],
+            volumes,
             tmp_bytes: TMP_BYTES,
             network: match rendered.network {
                 Network::None => NetworkMode::None,
@@ -202,13 +263,19 @@ impl Rendering<'_> {
     }
 }
 
-/// Renders an entry with its configuration, after asking whether all that it uses exists.
+/// Whether all that an entry uses exists.
+fn require_supported(entry: &ServerEntry) -> Result<(), Hindrance> {
+    let missing = catalog::unsupported(entry);
+    if missing.is_empty() { Ok(()) } else { Err(unsupported(&missing)) }
+}
+
+fn unsupported(missing: &[catalog::Unsupported]) -> Hindrance {
+    let texts: Vec<_> = missing.iter().map(|one| format!("{}: {}", one.field, one.message)).collect();
+    Hindrance::Never("Unsupported", texts.join("; "))
+}
+
+/// Renders an entry with its configuration.
 fn render(server: &ServerSpec, entry: &ServerEntry) -> Result<RenderedServer, Hindrance> {
-    let unsupported = catalog::unsupported(entry);
-    if !unsupported.is_empty() {
-        let texts: Vec<_> = unsupported.iter().map(|u| format!("{}: {}", u.field, u.message)).collect();
-        return Err(Hindrance::Never("Unsupported", texts.join("; ")));
-    }
     render_server(&server.name, entry, &server.config).map_err(|errors| {
         let texts: Vec<_> = errors.iter().map(ToString::to_string).collect();
         Hindrance::Never("InvalidConfig", texts.join("; "))
@@ -231,3 +298,6 @@ fn peer_uid(profile: Profile, lease: u32, image: &ImageFacts) -> Result<u32, Hin
         },
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -8,7 +7,8 @@ use super::*;
 use crate::container::{Limits, Publish};
 use crate::desired::Declared;
 use crate::plan::{Planned, Unit};
-use crate::resource::{ClusterCatalogSpec, GatewaySpec};
+use crate::desired::Layer;
+use crate::resource::{CatalogRef, CatalogSpec, GatewaySpec};
 use crate::testing::{World, declare, lease, settings};
 
 const GATEWAY: &str = "
@@ -269,9 +269,10 @@ proptest! {
         });
         // What does not even parse never reaches a plan.
         if let (Ok(catalog), Ok(spec)) =
-            (serde_json::from_value::<ClusterCatalogSpec>(catalog), serde_json::from_value::<GatewaySpec>(spec))
+            (serde_json::from_value::<CatalogSpec>(catalog), serde_json::from_value::<GatewaySpec>(spec))
         {
-            declared.catalogs = BTreeMap::from([("base".to_owned(), catalog)]);
+            let reference = CatalogRef::Cluster("base".to_owned());
+            declared.catalogs = vec![Layer { reference, resource_version: 1, spec: catalog }];
             declared.spec = spec;
             lease(&mut declared);
             let mut world = World::with_images(&declared);

@@ -11,6 +11,9 @@ fn names_are_the_ones_that_the_resource_model_promises() {
     assert_eq!(gateway_container("default", &GatewayKey::new("u1", "work")), "mcp-gateway-u1.work");
     assert_eq!(server_container("default", &key, "time"), "mcp-server-u1.default.time");
     assert_eq!(network("test", &key), "mcp-net-u1.default_test");
+    assert_eq!(volume("test", "u1", &VolumeKey::new("time", "data")), "mcp-vol-u1.time.data_test");
+    let cleaned = volume("default", "u1", &VolumeKey::new("SQLite", "My_Data"));
+    assert_eq!(cleaned.rsplit_once('.').map(|(base, _)| base), Some("mcp-vol-u1.sqlite.my-data"));
     assert_eq!(path_label("SQLite"), "sqlite.2d2eef3e");
     assert_eq!(path_label("youtube_transcript").split('.').next(), Some("youtube-transcript"));
 }
@@ -48,6 +51,14 @@ proptest! {
                 (gateway, format!("gateway {instance} {key}")),
                 (server_container(&instance, &key, &server), format!("server {instance} {key} {server}")),
                 (network(&instance, &key), format!("network {instance} {key}")),
+                (
+                    volume(&instance, &key.namespace, &VolumeKey::new(&server, &key.name)),
+                    format!("volume {instance} {} {server} {}", key.namespace, key.name),
+                ),
+                (
+                    volume(&instance, &key.namespace, &VolumeKey::new(&key.name, &server)),
+                    format!("volume {instance} {} {} {server}", key.namespace, key.name),
+                ),
             ] {
                 let first = seen.entry(text.clone()).or_insert_with(|| what.clone());
                 prop_assert_eq!(&*first, &what, "two things are named {}", text);

@@ -5,6 +5,8 @@ use crate::gateway_file::{GatewayState, ServerError, ServerExit};
 use crate::observed::Probe;
 use crate::testing::{World, at, declare, settings};
 
+mod replacement;
+
 const GATEWAY: &str = "
 apiVersion: bowline.dev/v1alpha1
 kind: ClusterCatalog

@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::CatalogRef;
 use super::quantity::Resources;
 use crate::image_reference::ImageReference;
+use crate::tool_filter::ToolFilter;
 
 pub(crate) mod read;
 
@@ -11,9 +13,9 @@ pub(crate) mod read;
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct GatewaySpec {
-    /// Names of ClusterCatalogs, lowest first: of two entries of one name the later catalog's wins, whole.
+    /// The catalogs, lowest first: of two entries of one name the later catalog's wins, whole.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub catalogs: Vec<String>,
+    pub catalogs: Vec<CatalogRef>,
     /// The servers behind this gateway, in the order given, no name twice.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub servers: Vec<ServerSpec>,
@@ -35,6 +37,10 @@ pub struct GatewaySpec {
     /// A fixed port on the host, 1024 to 65535, instead of one leased from the range.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
+    /// How many seconds a container that takes another's place has to answer before the other one comes back, 5 to
+    /// 3600; 60 when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress_deadline_seconds: Option<u32>,
     /// Whether all containers of this gateway are stopped while its leases are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
@@ -58,6 +64,9 @@ pub struct ServerSpec {
     /// How tightly its container is closed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<Profile>,
+    /// Which of its tools are offered.
+    #[serde(default, skip_serializing_if = "ToolFilter::is_empty")]
+    pub tools: ToolFilter,
 }
 
 impl ServerSpec {

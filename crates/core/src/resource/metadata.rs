@@ -12,6 +12,9 @@ use crate::yaml::{Node, NodeKind};
 
 /// The prefix of keys that only Bowline writes.
 const RESERVED_PREFIX: &str = "dev.bowline.";
+/// The annotation that keeps a gateway from being reconciled while its value is `true`: the one key with our prefix
+/// that people write.
+pub const PAUSED_ANNOTATION: &str = "dev.bowline.paused";
 /// Kubernetes' bound on all annotations of an object together.
 const MAX_ANNOTATIONS: usize = 256 << 10;
 
@@ -98,8 +101,8 @@ pub(super) fn read(reader: &mut Reader, node: &Node, kind: Kind) -> Option<Objec
         }
         None
     };
-    let labels = fields.read(reader, "labels", |reader, node| pairs(reader, node, is_label_value));
-    let annotations = fields.read(reader, "annotations", |reader, node| pairs(reader, node, |_| true));
+    let labels = fields.read(reader, "labels", |reader, node| pairs(reader, node, |_| false, is_label_value));
+    let annotations = fields.read(reader, "annotations", annotations);
     let annotations = annotations.unwrap_or_default();
     if annotations.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>() > MAX_ANNOTATIONS {
         let message = format!("the annotations have more than {MAX_ANNOTATIONS} bytes");
@@ -113,12 +116,27 @@ pub(super) fn read(reader: &mut Reader, node: &Node, kind: Kind) -> Option<Objec
     Some(ObjectMeta { namespace, name: name?, labels: labels.unwrap_or_default(), annotations })
 }
 
-fn pairs(reader: &mut Reader, node: &Node, is_value: fn(&str) -> bool) -> Option<BTreeMap<String, String>> {
+fn annotations(reader: &mut Reader, node: &Node) -> Option<BTreeMap<String, String>> {
+    let is_paused = |key: &str| key == PAUSED_ANNOTATION;
+    let mut read = pairs(reader, node, is_paused, |_| true)?;
+    if read.get(PAUSED_ANNOTATION).is_some_and(|value| value != "true" && value != "false") {
+        reader.in_key(PAUSED_ANNOTATION, |reader| {
+            let found = reader.report(Code::InvalidValue, node.position, "it is neither \"true\" nor \"false\"");
+            found.hint = Some("write \"true\" with its quotes, or remove it".to_owned());
+        });
+        read.remove(PAUSED_ANNOTATION);
+    }
+    Some(read)
+}
+
+fn pairs(reader: &mut Reader, node: &Node, is_ours: fn(&str) -> bool, is_value: fn(&str) -> bool) -> Option<BTreeMap<String, String>> {
     let entries = reader.mapping(node)?;
     let mut pairs = BTreeMap::new();
     for (key, value) in entries {
         reader.in_key(&key.name, |reader| {
-            if let Err((problem, hint)) = check_key(&key.name) {
+            if let Err((problem, hint)) = check_key(&key.name)
+                && !is_ours(&key.name)
+            {
                 reader.report(Code::InvalidLabel, key.position, problem).hint = Some(hint.to_owned());
             }
             // As in Kubernetes, a null value is no value.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::read::{Field, Fields, Reader, Use};
-use super::{ClusterCatalogObject, GatewayObject, GatewaySpec, Resource, cluster_catalog, gateway, metadata};
+use super::{CatalogObject, GatewayObject, GatewaySpec, Resource, catalog, gateway, metadata};
 use crate::diagnostic::{Code, Diagnostic, FieldPath, Position, did_you_mean};
 use crate::object::{API_VERSION, Kind, ObjectKey};
 use crate::yaml::{self, Document, Node};
@@ -17,7 +17,7 @@ pub(crate) const FIELDS: &[Field] = &[
 ];
 
 /// Kinds of the model that do not exist in this version.
-const LATER_KINDS: [&str; 6] = ["Catalog", "Secret", "User", "Team", "Policy", "Host"];
+const LATER_KINDS: [&str; 5] = ["Secret", "User", "Team", "Policy", "Host"];
 
 /// Where something was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -158,7 +158,7 @@ struct Reading {
 }
 
 fn object(reader: &mut Reader, document: &Node) -> Reading {
-    if cluster_catalog::looks_plain(document) {
+    if catalog::looks_plain(document) {
         let message = "this is a docker/mcp-gateway catalog, not an object";
         reader.report(Code::PlainCatalog, document.position, message).hint = Some(format!(
             "put it into one: `apiVersion: {API_VERSION}`, `kind: ClusterCatalog`, `metadata: {{name: …}}`, and \
@@ -181,16 +181,18 @@ fn object(reader: &mut Reader, document: &Node) -> Reading {
     });
     match kind {
         Kind::Gateway => {
-            let spec = fields.require(reader, "spec", gateway::read::spec);
+            let own = key.as_ref().and_then(|key| key.namespace.as_deref());
+            let spec = fields.require(reader, "spec", |reader, node| gateway::read::spec(reader, node, own));
             let draft = spec.clone();
             let object =
                 metadata.zip(spec).map(|(metadata, spec)| Box::new(GatewayObject { metadata, spec }));
             Reading { key, resource: object.map(Resource::Gateway), draft }
         }
-        Kind::ClusterCatalog => {
-            let spec = fields.require(reader, "spec", cluster_catalog::spec);
-            let object = metadata.zip(spec).map(|(metadata, spec)| ClusterCatalogObject { metadata, spec });
-            Reading { key, resource: object.map(Resource::ClusterCatalog), draft: None }
+        Kind::ClusterCatalog | Kind::Catalog => {
+            let spec = fields.require(reader, "spec", catalog::spec);
+            let object = metadata.zip(spec).map(|(metadata, spec)| CatalogObject { metadata, spec });
+            let wrap = if kind == Kind::Catalog { Resource::Catalog } else { Resource::ClusterCatalog };
+            Reading { key, resource: object.map(wrap), draft: None }
         }
     }
 }

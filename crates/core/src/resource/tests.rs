@@ -37,7 +37,7 @@ fn gateway(spec: &Value) -> GatewaySpec {
     });
     match accepted(&document.to_string()).remove(0) {
         Resource::Gateway(object) => object.spec,
-        Resource::ClusterCatalog(_) => panic!("a gateway was written"),
+        Resource::ClusterCatalog(_) | Resource::Catalog(_) => panic!("a gateway was written"),
     }
 }
 
@@ -48,7 +48,12 @@ fn codes(diagnostics: &[Diagnostic]) -> Vec<Code> {
 #[test]
 fn short_forms_are_written_out_and_defaults_are_not() {
     let spec = gateway(&json!({
-        "catalogs": ["a", { "kind": "ClusterCatalog", "name": "b" }],
+        "catalogs": [
+            "a",
+            { "kind": "ClusterCatalog", "name": "b" },
+            { "kind": "Catalog", "name": "c" },
+            { "kind": "Catalog", "name": "c", "namespace": "data-team" },
+        ],
         "servers": ["time", { "name": "x", "enabled": null, "config": {}, "tools": {}, "secrets": [] }],
         "transport": "streaming",
         "image": null,
@@ -56,7 +61,12 @@ fn short_forms_are_written_out_and_defaults_are_not() {
         "resources": { "limits": { "memory": "1024Mi", "cpu": 0.5 } },
     }));
     let canonical = json!({
-        "catalogs": ["a", "b"],
+        "catalogs": [
+            "a",
+            "b",
+            { "kind": "Catalog", "namespace": "u1", "name": "c" },
+            { "kind": "Catalog", "namespace": "data-team", "name": "c" },
+        ],
         "servers": [{ "name": "time" }, { "name": "x" }],
         "transport": "StreamableHTTP",
         "resources": { "limits": { "memory": "1Gi", "cpu": "500m" } },
@@ -136,8 +146,8 @@ fn references_are_looked_for_in_the_input_and_then_in_the_store() {
     let alone = parse(GATEWAY, None);
     assert_eq!(codes(&alone.check_references(|_| None)), [Code::UnknownCatalog]);
     let Resource::ClusterCatalog(stored) = accepted(CATALOG).remove(0) else { panic!("a catalog") };
-    assert_eq!(alone.check_references(|name| (name == "base").then_some(&stored.spec)), []);
-    let empty = ClusterCatalogSpec::default();
+    assert_eq!(alone.check_references(|name| (name.to_string() == "base").then_some(&stored.spec)), []);
+    let empty = CatalogSpec::default();
     let unknown = alone.check_references(|_| Some(&empty));
     assert_eq!(codes(&unknown), [Code::UnknownServer]);
     assert_eq!((unknown[0].line, unknown[0].column), (7, 13));
@@ -193,11 +203,11 @@ fn value() -> impl Strategy<Value = Value> {
         any::<bool>().prop_map(Value::from),
         any::<i32>().prop_map(Value::from),
         "[a-z0-9]{0,6}".prop_map(Value::from),
-        prop_oneof!["base", "time", "Static", "sse", "256Mi", "1", "500m", "restricted"]
+        prop_oneof!["base", "time", "Static", "sse", "256Mi", "1", "500m", "restricted", "Catalog"]
             .prop_map(Value::from),
     ];
     let field = prop_oneof![
-        "(name|config|resources|limits|requests|cpu|memory|pids|profile|enabled|tools|secrets|idle|kind)",
+        "(name|namespace|config|resources|limits|requests|cpu|memory|pids|profile|enabled|tools|secrets|idle|kind)",
         "[a-z]{1,3}",
     ];
     leaf.prop_recursive(4, 24, 4, move |inner| {

@@ -34,6 +34,11 @@ pub(super) fn fields(name: &str, fields: &ServerFields) -> Vec<TemplateError> {
         });
         note(path, result.and_then(|()| check_characters(item)));
     }
+    for (index, item) in fields.volumes.iter().enumerate() {
+        let path = FieldPath::of_keys("volumes").index(index);
+        let result = term::parse(item).and_then(|parts| lint_terms(&parts, &top));
+        note(path, result.and_then(|()| check_characters(item)));
+    }
     errors
 }
 

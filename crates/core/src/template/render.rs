@@ -1,4 +1,4 @@
-//! Values, filters, and the two places that templates stand in: `env` (text) and `command` (a list).
+//! Values, filters, and the places that templates stand in: `env` (text), `command` and `volumes` (lists).
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -65,16 +65,21 @@ struct Renderer<'e> {
     total: usize,
 }
 
-/// Command, environment and everything that is wrong.
-pub(super) fn container(
-    name: &str,
-    fields: &ServerFields,
-    config: &Map<String, Value>,
-) -> (Vec<String>, Vec<(String, String)>, Vec<TemplateError>) {
+/// The templated fields of a container, and everything that is wrong with them.
+pub(super) struct Container {
+    pub(super) command: Vec<String>,
+    pub(super) env: Vec<(String, String)>,
+    pub(super) volumes: Vec<String>,
+    pub(super) errors: Vec<TemplateError>,
+}
+
+/// Renders all templated fields.
+pub(super) fn container(name: &str, fields: &ServerFields, config: &Map<String, Value>) -> Container {
     let mut renderer = Renderer { top: top_key(name), fields, config, errors: Vec::new(), total: 0 };
     let (env, scope) = renderer.env();
     let command = renderer.command(&scope);
-    (command, env, renderer.errors)
+    let volumes = renderer.volumes();
+    Container { command, env, volumes, errors: renderer.errors }
 }
 
 impl<'e> Renderer<'e> {
@@ -113,6 +118,31 @@ impl<'e> Renderer<'e> {
             command.extend(items);
         }
         command
+    }
+
+    /// Items of `volumes`: templates as in `command`, without variables.
+    fn volumes(&mut self) -> Vec<String> {
+        let fields = self.fields;
+        let mut volumes = Vec::new();
+        for (index, item) in fields.volumes.iter().enumerate() {
+            let path = FieldPath::of_keys("volumes").index(index);
+            let items = self.note(&path, |renderer| renderer.volume_items(item)).unwrap_or_default();
+            if !self.fits(path, items.iter().map(String::len).sum()) {
+                break;
+            }
+            volumes.extend(items);
+        }
+        volumes
+    }
+
+    fn volume_items(&self, source: &str) -> Result<Vec<String>, Problem> {
+        let parts = term::parse(source)?;
+        let items = match parts.as_slice() {
+            [Part::Term(term)] => self.list_items(term)?,
+            parts => vec![self.text(parts, None)?],
+        };
+        items.iter().try_for_each(|item| check_characters(&item.text))?;
+        Ok(items.into_iter().map(|item| item.text).collect())
     }
 
     /// Counts what was rendered; an error and false when it has become too much.

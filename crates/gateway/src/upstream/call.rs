@@ -12,6 +12,7 @@ use rmcp::model::{
 use rmcp::service::{PeerRequestOptions, RequestContext, ServiceError};
 use rmcp::{Peer, RoleClient, RoleServer};
 
+use super::run::remote_reason;
 use super::{Session, Upstream};
 
 /// For one report of progress to a client, whose stream may be stuck.
@@ -42,6 +43,15 @@ pub enum CallError {
         /// Registry key.
         server: String,
     },
+    /// The call did not get through to a remote server, or its answer not back. Whether the tool has done its work
+    /// is unknown.
+    #[error("server {server} cannot be reached: {reason}")]
+    Unreachable {
+        /// Registry key.
+        server: String,
+        /// Why, in one sentence.
+        reason: String,
+    },
     /// The time limit was reached. The server has been told to stop.
     #[error("server {server} did not answer within {} s", limit.as_secs())]
     Late {
@@ -70,6 +80,7 @@ impl CallError {
         match self {
             Self::Away { .. } => "away",
             Self::Lost { .. } => "lost",
+            Self::Unreachable { .. } => "unreachable",
             Self::Late { .. } => "late",
             Self::Cancelled => "cancelled",
             Self::Refused(_) => "refused",
@@ -96,7 +107,7 @@ impl Upstream {
         let mut handle = sent.map_err(|_| CallError::Lost { server: server() })?;
         let mut abandon = Abandon { peer, request: Some(handle.id.clone()) };
         let mut reports = progress.open(handle.progress_token.clone());
-        let mut limit = pin!(tokio::time::sleep(self.limits.call));
+        let mut limit = pin!(tokio::time::sleep(self.means.limits.call));
         let answer = loop {
             tokio::select! {
                 // In this order: what was reported before the answer is passed on before it.
@@ -105,7 +116,7 @@ impl Upstream {
                 answer = &mut handle.rx => break answer,
                 () = context.ct.cancelled() => return Err(CallError::Cancelled),
                 () = &mut limit => {
-                    return Err(CallError::Late { server: server(), limit: self.limits.call });
+                    return Err(CallError::Late { server: server(), limit: self.means.limits.call });
                 }
             }
         };
@@ -124,6 +135,13 @@ impl Upstream {
                 Err(CallError::Unexpected { server: server() })
             }
             Ok(Err(ServiceError::McpError(error))) => Err(CallError::Refused(error)),
+            Ok(Err(error @ ServiceError::TransportSend(_))) => match remote_reason(&error) {
+                Some(reason) => {
+                    self.doubt.notify_one();
+                    Err(CallError::Unreachable { server: server(), reason })
+                }
+                None => Err(CallError::Lost { server: server() }),
+            },
             Ok(Err(_)) | Err(_) => Err(CallError::Lost { server: server() }),
         }
     }

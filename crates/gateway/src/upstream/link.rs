@@ -2,7 +2,6 @@
 //! itself, and the handler of what the server sends by itself.
 
 use std::collections::HashMap;
-use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bowline_core::gateway_file::{EXIT_NOTIFICATION, ServerExit};
@@ -26,22 +25,39 @@ pub(crate) type ExitSlot = Arc<Mutex<Option<ServerExit>>>;
 /// Reports of one call that may wait for its client.
 const MOST_REPORTS: usize = 64;
 
-/// Newline-delimited JSON-RPC over a bridge's connection.
+/// The way to one server: newline-delimited JSON-RPC over a bridge's connection, or HTTP to a remote server.
 ///
 /// Two kinds of messages end here and not in the handler. The exit notification may come before the server has
 /// answered `initialize`, when no handler runs yet. Progress must stay in order with the result that follows
 /// it, and handlers run side by side.
-pub(crate) struct Link {
-    lines: AsyncRwTransport<RoleClient, OwnedReadHalf, OwnedWriteHalf>,
-    exit: ExitSlot,
+pub(crate) struct Link<T> {
+    transport: T,
+    /// Only a bridge can tell the end of a process.
+    exit: Option<ExitSlot>,
     progress: Arc<ProgressRoutes>,
 }
 
-impl Link {
-    /// Speaks over `connection`; the end of the process goes to `exit`, reports of progress to `progress`.
-    pub(crate) fn new(connection: UnixStream, exit: ExitSlot, progress: Arc<ProgressRoutes>) -> Self {
+/// Lines over a bridge's connection.
+pub(crate) type Lines = AsyncRwTransport<RoleClient, OwnedReadHalf, OwnedWriteHalf>;
+
+impl Link<Lines> {
+    /// Speaks over the `connection` of a bridge; the end of the process goes to `exit`.
+    pub(crate) fn bridged(connection: UnixStream, exit: ExitSlot) -> Self {
         let (read, write) = connection.into_split();
-        Self { lines: AsyncRwTransport::new_client(read, write), exit, progress }
+        let progress = Arc::default();
+        Self { transport: AsyncRwTransport::new_client(read, write), exit: Some(exit), progress }
+    }
+}
+
+impl<T> Link<T> {
+    /// Speaks with a remote server.
+    pub(crate) fn remote(transport: T) -> Self {
+        Self { transport, exit: None, progress: Arc::default() }
+    }
+
+    /// Where reports of progress go.
+    pub(crate) fn progress(&self) -> Arc<ProgressRoutes> {
+        Arc::clone(&self.progress)
     }
 
     /// Takes a notification that ends here; gives back any other.
@@ -52,8 +68,11 @@ impl Link {
                 None
             }
             ServerNotification::CustomNotification(custom) if custom.method == EXIT_NOTIFICATION => {
+                let Some(slot) = &self.exit else {
+                    return None;
+                };
                 match custom.params_as::<ServerExit>() {
-                    Ok(exit) => *self.exit.lock().unwrap_or_else(PoisonError::into_inner) = exit,
+                    Ok(exit) => *slot.lock().unwrap_or_else(PoisonError::into_inner) = exit,
                     Err(error) => warn!(%error, "exit notification not understood"),
                 }
                 None
@@ -63,19 +82,19 @@ impl Link {
     }
 }
 
-impl Transport<RoleClient> for Link {
-    type Error = io::Error;
+impl<T: Transport<RoleClient>> Transport<RoleClient> for Link<T> {
+    type Error = T::Error;
 
     fn send(
         &mut self,
         item: TxJsonRpcMessage<RoleClient>,
-    ) -> impl Future<Output = Result<(), io::Error>> + Send + 'static {
-        self.lines.send(item)
+    ) -> impl Future<Output = Result<(), T::Error>> + Send + 'static {
+        self.transport.send(item)
     }
 
     async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleClient>> {
         loop {
-            match self.lines.receive().await? {
+            match self.transport.receive().await? {
                 RxJsonRpcMessage::<RoleClient>::Notification(JsonRpcNotification {
                     jsonrpc,
                     notification,
@@ -92,8 +111,8 @@ impl Transport<RoleClient> for Link {
         }
     }
 
-    fn close(&mut self) -> impl Future<Output = Result<(), io::Error>> + Send {
-        self.lines.close()
+    fn close(&mut self) -> impl Future<Output = Result<(), T::Error>> + Send {
+        self.transport.close()
     }
 }
 

@@ -4,6 +4,8 @@
 mod admission;
 mod bridge;
 mod clients;
+mod filter;
 mod reload;
+mod remote;
 mod rig;
 mod servers;

@@ -3,7 +3,7 @@ use rmcp::model::{CallToolRequestParams, SubscriptionFilter};
 use rmcp::service::SubscriptionEnd;
 use tokio::time::timeout;
 
-use crate::rig::{Era, PATIENCE, Rig, TOKEN, server, verifier};
+use crate::rig::{Era, PATIENCE, Rig, TOKEN, bridged, server, verifier};
 
 async fn pid_of(client: &rmcp::Peer<rmcp::RoleClient>, tool: &str) -> String {
     let said = client.call_tool(CallToolRequestParams::new(tool.to_owned())).await.unwrap();
@@ -47,7 +47,7 @@ async fn a_server_whose_user_changes_is_connected_again() {
     let rig = Rig::start(&[server("a")]);
     let _a = rig.bridge("a", &["--tools", "say"]);
     rig.running("a");
-    rig.edit(|file| file.servers[0].uid += 1);
+    rig.edit(|file| file.servers = vec![bridged("a", rustix::process::getuid().as_raw() + 1)]);
     assert_eq!(rig.reload().servers[0].phase, ServerPhase::Starting);
     rig.gateway.logged("connection of another user refused");
     rig.edit(|file| file.servers = vec![server("a")]);

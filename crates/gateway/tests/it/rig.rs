@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
 use bowline_core::gateway_file::{
-    CONTROL_SOCKET, GATEWAY_FILE, GatewayFile, GatewayServer, GatewayState, SERVER_SOCKET, ServerPhase,
-    ServerReport, TOKENS_FILE, TokenVerifier, TokensFile,
+    CONTROL_SOCKET, GATEWAY_FILE, GatewayFile, GatewayServer, GatewayState, RemotePlace, RemoteTransport,
+    SERVER_SOCKET, ServerPhase, ServerPlace, ServerReport, TOKENS_FILE, TokenVerifier, TokensFile,
 };
+use bowline_core::tool_filter::ToolFilter;
 use chrono::{DateTime, Utc};
 use rmcp::model::ProtocolVersion;
 use rmcp::service::{ClientLifecycleMode, ClientServiceExt as _, RunningService};
@@ -96,11 +97,21 @@ impl Rig {
     }
 
     pub(crate) fn start_with(servers: &[GatewayServer], limits: &[&str]) -> Self {
+        Self::launch("127.0.0.1:0", servers, limits)
+    }
+
+    /// A gateway where another one was.
+    pub(crate) fn start_at(address: SocketAddr, servers: &[GatewayServer]) -> Self {
+        Self::launch(&address.to_string(), servers, &[])
+    }
+
+    fn launch(listen: &str, servers: &[GatewayServer], options: &[&str]) -> Self {
         let root = tempfile::tempdir().unwrap();
         let file = GatewayFile {
             revision: "r0".into(),
             gateway: "u1/default".into(),
             allowed_hosts: vec!["gateway.example".into()],
+            allow_private_remotes: true,
             servers: Vec::new(),
         };
         let tokens = TokensFile { revision: 0, tokens: vec![verifier("one", TOKEN, None)] };
@@ -114,12 +125,12 @@ impl Rig {
         write(root.path(), TOKENS_FILE, &serde_json::to_string(&tokens).unwrap());
         let mut command = Command::new(env!("CARGO_BIN_EXE_bowline-gateway"));
         command
-            .args(["--listen", "127.0.0.1:0"])
+            .args(["--listen", listen])
             .arg("--config-dir")
             .arg(root.path().join("config"))
             .arg("--sockets-dir")
             .arg(root.path().join("sockets"))
-            .args(limits);
+            .args(options);
         let gateway = Process::start(&mut command);
         let line = gateway.logged("gateway serving");
         let line: serde_json::Value = serde_json::from_str(&line).unwrap();
@@ -269,8 +280,20 @@ impl Answer {
 
 /// A server of this test's own user.
 pub(crate) fn server(name: &str) -> GatewayServer {
-    let uid = rustix::process::getuid().as_raw();
-    GatewayServer { name: name.into(), directory: directory_of(name), uid, prefix: None }
+    bridged(name, rustix::process::getuid().as_raw())
+}
+
+/// A server whose bridge must be this user's.
+pub(crate) fn bridged(name: &str, uid: u32) -> GatewayServer {
+    let place = ServerPlace::Bridge { directory: directory_of(name), uid };
+    GatewayServer { name: name.into(), place, prefix: None, tools: ToolFilter::default() }
+}
+
+/// A remote server; the header is the one that a gateway asks for, which serves as a remote server here.
+pub(crate) fn remote(name: &str, url: &str, transport: RemoteTransport) -> GatewayServer {
+    let headers = [("Authorization".to_owned(), format!("Bearer {TOKEN}"))].into();
+    let place = ServerPlace::Remote(RemotePlace { url: url.into(), transport, headers });
+    GatewayServer { name: name.into(), place, prefix: None, tools: ToolFilter::default() }
 }
 
 pub(crate) fn verifier(id: &str, token: &str, expires_at: Option<DateTime<Utc>>) -> TokenVerifier {
@@ -308,7 +331,8 @@ fn directory_of(server: &str) -> String {
 }
 
 fn make_directory(root: &Path, server: &GatewayServer) {
-    let directory = root.join("sockets/servers").join(&server.directory);
+    let ServerPlace::Bridge { directory, .. } = &server.place else { return };
+    let directory = root.join("sockets/servers").join(directory);
     fs::create_dir_all(&directory).unwrap();
     fs::set_permissions(&directory, fs::Permissions::from_mode(0o777)).unwrap();
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bowline_core::gateway_file::{GatewayServer, ServerPhase};
 use rmcp::model::{CallToolRequestParams, CallToolResult};
 
-use crate::rig::{ERAS, Era, PATIENCE, Rig, TOKEN, server};
+use crate::rig::{ERAS, Era, PATIENCE, Rig, TOKEN, bridged, server};
 
 fn text(result: &CallToolResult) -> String {
     result.content.first().and_then(|block| block.as_text()).map(|text| text.text.clone()).unwrap_or_default()
@@ -104,7 +104,7 @@ fn a_server_without_tools_is_a_running_one() {
 
 #[test]
 fn a_peer_of_another_user_is_turned_away() {
-    let other = GatewayServer { uid: rustix::process::getuid().as_raw() + 1, ..server("s") };
+    let other = bridged("s", rustix::process::getuid().as_raw() + 1);
     let rig = Rig::start(&[other]);
     crate::rig::eventually(|| rig.socket_of("s").exists().then_some(()).ok_or("no socket".into()));
     let mut peer = UnixStream::connect(rig.socket_of("s")).unwrap();

@@ -31,6 +31,7 @@ fn spec() -> ContainerSpec {
         user: Some(1_900_000_001),
         read_only_root: true,
         binds: vec![Bind { source: "/run/x".to_owned(), target: "/etc/x".to_owned(), read_only: true }],
+        volumes: Vec::new(),
         tmp_bytes: 1 << 20,
         network: NetworkMode::None,
         publish: None,
@@ -153,6 +154,23 @@ fn the_baseline_profile_keeps_the_images_user_and_a_writable_root() {
     assert_eq!(body.get("User"), None);
     assert_eq!(body["HostConfig"]["ReadonlyRootfs"], json!(false));
     assert_eq!(body["HostConfig"]["Tmpfs"]["/tmp"], json!("rw,nosuid,nodev,noexec,size=1048576,mode=1777"));
+}
+
+#[test]
+fn a_volume_is_mounted_by_its_name_and_without_options_of_its_driver() {
+    let volume = |name: &str, read_only| VolumeMount {
+        name: name.to_owned(),
+        target: format!("/{name}"),
+        read_only,
+    };
+    let body = body(&ContainerSpec { volumes: vec![volume("a", false), volume("b", true)], ..spec() });
+    assert_eq!(
+        body["HostConfig"]["Mounts"].as_array().unwrap()[1..],
+        [
+            json!({ "Type": "volume", "Source": "a", "Target": "/a", "ReadOnly": false }),
+            json!({ "Type": "volume", "Source": "b", "Target": "/b", "ReadOnly": true }),
+        ]
+    );
 }
 
 #[test]

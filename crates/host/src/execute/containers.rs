@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use bollard::models::{ContainerInspectResponse, ContainerSummary, ContainerUpdateBody, MountType};
-use bollard::query_parameters::{CreateContainerOptionsBuilder, StartContainerOptions};
-use bowline_core::container::ContainerSpec;
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, RenameContainerOptionsBuilder, StartContainerOptions,
+};
+use bowline_core::container::{ContainerSpec, Limits};
 use bowline_core::labels::Identity;
 use bowline_core::object::GatewayKey;
 use bowline_core::observed::ContainerState;
@@ -32,6 +34,7 @@ impl Host {
             ));
         }
         self.check_sources(spec.binds.iter().map(|bind| bind.source.as_str())).await?;
+        self.check_volumes(key, spec).await?;
         let options = CreateContainerOptionsBuilder::new().name(name).build();
         let call = self.engine.docker.create_container(Some(options), create_body(identity, spec));
         match within(CHANGE, call).await {
@@ -92,6 +95,7 @@ impl Host {
             return Ok(());
         }
         self.check_sources(sources(&inspected)).await?;
+        self.give_volumes(key, &inspected).await?;
         let call = self.engine.docker.start_container(&container.id, None::<StartContainerOptions>);
         match within(CHANGE, call).await {
             Ok(()) => Ok(()),
@@ -174,6 +178,62 @@ impl Host {
             Err(CallError::Status { code: 404, .. }) if !restart => Ok(()),
             other => other.map(drop).map_err(|error| changed(&error)),
         }
+    }
+}
+
+impl Host {
+    /// Gives a container of ours another name. Somebody else's object may have it.
+    pub(super) async fn rename_container(
+        &self,
+        key: &GatewayKey,
+        id: &str,
+        to: &str,
+    ) -> Result<(), StepFailure> {
+        let container = match self.own_container(key, id).await? {
+            Some(container) => container,
+            // From an attempt whose answer was lost: the old name is gone, the new one is ours.
+            None => match self.own_container(key, to).await? {
+                Some(_) => return Ok(()),
+                None => return Err(gone(id)),
+            },
+        };
+        if container.name == to {
+            return Ok(());
+        }
+        let options = RenameContainerOptionsBuilder::new().name(to).build();
+        match within(CHANGE, self.engine.docker.rename_container(&container.id, options)).await {
+            Ok(()) => Ok(()),
+            Err(CallError::Status { code: 409, message }) => {
+                let holder = self.engine.container(to).await.map_err(|error| looked(&error))?;
+                if holder.and_then(|holder| self.observed(holder)).is_some() {
+                    return Err(failure(FailureClass::Moved, message));
+                }
+                self.note_taken(key, to);
+                Err(failure(FailureClass::NameTaken, message))
+            }
+            Err(error) => Err(changed(&error)),
+        }
+    }
+
+    /// Sets all limits at once, as a create would: what was not asked for gets Docker's default.
+    pub(super) async fn update_limits(
+        &self,
+        key: &GatewayKey,
+        id: &str,
+        limits: &Limits,
+    ) -> Result<(), StepFailure> {
+        let container = self.own_container(key, id).await?.ok_or_else(|| gone(id))?;
+        let Limits { memory, nano_cpus, cpu_shares, pids } = limits;
+        let body = ContainerUpdateBody {
+            memory: Some(*memory),
+            memory_swap: Some(*memory),
+            nano_cpus: *nano_cpus,
+            cpu_shares: Some(cpu_shares.unwrap_or(Limits::DEFAULT_CPU_SHARES)),
+            pids_limit: Some(*pids),
+            ..ContainerUpdateBody::default()
+        };
+        let call = self.engine.docker.update_container(&container.id, body);
+        within(CHANGE, call).await.map(drop).map_err(|error| changed(&error))
     }
 }
 

@@ -1,5 +1,6 @@
 //! The steps on networks.
 
+use bollard::models::{NetworkConnectRequest, NetworkDisconnectRequest};
 use bowline_core::container::NetworkSpec;
 use bowline_core::labels::Identity;
 use bowline_core::object::GatewayKey;
@@ -9,7 +10,7 @@ use hyper::{Method, StatusCode};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::containers::is_same;
-use super::{changed, failure, looked, looked_at};
+use super::{changed, failure, gone, looked, looked_at};
 use crate::Host;
 use crate::engine::{Address, CHANGE, Engine, INSPECT, absent, within};
 use crate::error::CallError;
@@ -86,6 +87,48 @@ impl Host {
                 self.note_taken(key, name);
                 Err(failure(FailureClass::NameTaken, format!("a network that is not ours is named {name}")))
             }
+        }
+    }
+
+    /// Attaches a container to the gateway's own network, ports and all.
+    pub(super) async fn connect(&self, key: &GatewayKey, id: &str, network: &str) -> Result<(), StepFailure> {
+        let container = self.own_container(key, id).await?.ok_or_else(|| gone(id))?;
+        let networks = self.engine.networks(&[]).await.map_err(|error| looked_at(&error))?;
+        let own = networks.iter().find(|seen| {
+            seen.name.as_deref() == Some(network)
+                && self.identity(seen.labels.as_ref()).is_some_and(|identity| self.owns(&identity, key))
+        });
+        let Some(own) = own.and_then(|own| own.id.clone()) else {
+            return Err(failure(FailureClass::Moved, format!("the network {network} is not there")));
+        };
+        if container.live.networks.contains(&own) {
+            return Ok(());
+        }
+        let request = NetworkConnectRequest { container: container.id, ..NetworkConnectRequest::default() };
+        match within(CHANGE, self.engine.docker.connect_network(&own, request)).await {
+            // Attached already, by an attempt whose answer was lost.
+            Err(error @ CallError::Status { code: 403, .. }) => {
+                Err(failure(FailureClass::Moved, error.to_string()))
+            }
+            other => other.map_err(|error| changed(&error)),
+        }
+    }
+
+    /// Detaches a container from a network that is not its own.
+    pub(super) async fn disconnect(
+        &self,
+        key: &GatewayKey,
+        id: &str,
+        network: &str,
+    ) -> Result<(), StepFailure> {
+        let Some(container) = self.own_container(key, id).await? else { return Ok(()) };
+        if !container.live.networks.contains(network) {
+            return Ok(());
+        }
+        let request = NetworkDisconnectRequest { container: container.id, force: Some(true) };
+        match within(CHANGE, self.engine.docker.disconnect_network(network, request)).await {
+            Err(CallError::Status { code: 404, .. }) => Ok(()),
+            other => other.map_err(|error| changed(&error)),
         }
     }
 

@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use bowline_core::step::Step;
-use bowline_host::EngineHint;
+use bowline_host::HostHint;
 use futures::future::BoxFuture;
 use futures::{FutureExt, Stream, StreamExt};
 use tokio::io::AsyncWriteExt;
@@ -16,7 +16,7 @@ use crate::ground::test;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-async fn wait_for(hints: &mut (impl Stream<Item = EngineHint> + Unpin), wanted: &EngineHint) {
+async fn wait_for(hints: &mut (impl Stream<Item = HostHint> + Unpin), wanted: &HostHint) {
     let search = async { while hints.next().await.expect("hints have no end") != *wanted {} };
     tokio::time::timeout(PATIENCE, search).await.unwrap_or_else(|_| panic!("no {wanted:?}"));
 }
@@ -24,11 +24,11 @@ async fn wait_for(hints: &mut (impl Stream<Item = EngineHint> + Unpin), wanted: 
 #[test]
 fn what_happens_to_a_container_or_network_of_ours_names_its_gateway() {
     test(async |ground| {
-        let ours = EngineHint::Key(ground.key.clone());
+        let ours = HostHint::Key(ground.key.clone());
         // A stream of its own for each cause: it begins now, so nothing of the cause before is in it.
         let hint_of = async |cause: BoxFuture<'_, ()>| {
             let mut hints = pin!(ground.host.events());
-            wait_for(&mut hints, &EngineHint::All).await;
+            wait_for(&mut hints, &HostHint::All).await;
             cause.await;
             wait_for(&mut hints, &ours).await;
         };
@@ -47,19 +47,19 @@ fn what_happens_to_a_container_or_network_of_ours_names_its_gateway() {
 #[test]
 fn after_the_connection_was_cut_everything_is_to_be_looked_at() {
     test(async |ground| {
-        let ours = EngineHint::Key(ground.key.clone());
+        let ours = HostHint::Key(ground.key.clone());
         let (cut, cuts) = watch::channel(Cut::Abrupt);
         let socket = ground.scratch().join("proxy.sock");
         let proxy = tokio::spawn(proxy(UnixListener::bind(&socket).unwrap(), engine_socket(), cuts));
         let host = ground.host_at(socket.to_str().unwrap()).await;
         let mut hints = pin!(host.events());
-        wait_for(&mut hints, &EngineHint::All).await;
+        wait_for(&mut hints, &HostHint::All).await;
         for (round, how) in [Cut::Abrupt, Cut::Clean, Cut::Abrupt].into_iter().enumerate() {
             // An event that arrives shows that there is a living stream to cut.
             ground.done(&ground.create(&format!("gateway-{round}"), &ground.spec())).await;
             wait_for(&mut hints, &ours).await;
             cut.send(how).unwrap();
-            wait_for(&mut hints, &EngineHint::All).await;
+            wait_for(&mut hints, &HostHint::All).await;
         }
         proxy.abort();
     });

@@ -111,6 +111,7 @@ impl Ground {
             user: Some(1_900_100_001),
             read_only_root: true,
             binds: Vec::new(),
+            volumes: Vec::new(),
             tmp_bytes: 1 << 20,
             network: NetworkMode::None,
             publish: None,
@@ -190,7 +191,8 @@ impl Ground {
 
     async fn clean(&self) {
         let found = self.host.engine().found(&self.owner.instance, None, Some(&self.runtime)).await.unwrap();
-        let torn = self.host.engine().teardown(&found).await;
+        let mut torn = self.host.engine().teardown(&found).await;
+        torn.failed.extend(self.host.engine().teardown_volumes(&found).await.failed);
         let strangers = std::mem::take(&mut *self.strangers.lock().unwrap());
         for id in strangers.iter().rev() {
             let options = RemoveContainerOptionsBuilder::new().v(true).force(true).build();

@@ -11,3 +11,4 @@ mod life;
 mod probe;
 mod pulls;
 mod teardown;
+mod volumes;

@@ -11,7 +11,7 @@ use bollard::query_parameters::{
 };
 use bowline_core::observed::ImageState;
 use bowline_core::step::Step;
-use bowline_host::EngineHint;
+use bowline_host::HostHint;
 use futures::StreamExt;
 
 use crate::ground::{Ground, free_port, test};
@@ -80,9 +80,9 @@ impl Ground {
     /// Begins a pull and waits for the hint that it has ended.
     async fn pull(&self, reference: &str) -> ImageState {
         let mut hints = pin!(self.host.events());
-        assert_eq!(hints.next().await, Some(EngineHint::All));
+        assert_eq!(hints.next().await, Some(HostHint::All));
         self.done(&Step::PullImage { reference: reference.to_owned() }).await;
-        let ended = async { while hints.next().await != Some(EngineHint::Key(self.key.clone())) {} };
+        let ended = async { while hints.next().await != Some(HostHint::Key(self.key.clone())) {} };
         tokio::time::timeout(Duration::from_secs(60), ended).await.expect("the pull ends");
         self.image_state(reference).await
     }
@@ -155,7 +155,7 @@ fn an_image_that_could_not_be_pulled_and_then_appears_is_noticed_however_it_come
             let ImageState::Failed { failures, .. } = ground.pull(&reference).await else { panic!("pulled") };
             assert_eq!(failures, 1, "failures of before the image was there are forgotten");
             let mut hints = pin!(ground.host.events());
-            assert_eq!(hints.next().await, Some(EngineHint::All));
+            assert_eq!(hints.next().await, Some(HostHint::All));
             match way {
                 "tag" => by_tag().await,
                 _ => by_load().await,
@@ -163,7 +163,7 @@ fn an_image_that_could_not_be_pulled_and_then_appears_is_noticed_however_it_come
             let hint = tokio::time::timeout(Duration::from_secs(20), hints.next()).await;
             assert_eq!(
                 hint.expect("the image is noticed"),
-                Some(EngineHint::Key(ground.key.clone())),
+                Some(HostHint::Key(ground.key.clone())),
                 "{way}"
             );
             assert!(matches!(ground.image_state(&reference).await, ImageState::Present(_)), "{way}");

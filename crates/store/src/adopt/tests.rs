@@ -38,9 +38,10 @@ fn gateway(namespace: &str, port: i64) -> AdoptedGateway {
 
 fn adoption(gateways: Vec<AdoptedGateway>) -> Adoption {
     Adoption {
+        tenants: BTreeMap::from([("u1".to_owned(), Uuid::from_u128(77))]),
         installation: Uuid::now_v7(),
         host: "h1".to_owned(),
-        catalogs: BTreeMap::from([("base".to_owned(), json!({ "registry": {} }))]),
+        catalogs: BTreeMap::from([(ObjectKey::cluster_catalog("base"), json!({ "registry": {} }))]),
         gateways,
     }
 }
@@ -60,7 +61,7 @@ fn what_is_adopted_is_as_it_was() {
         assert_eq!(record.leases, before.leases);
         assert_eq!(record.tokens_revision, 9);
         assert_eq!(record.tokens[0].sha256, before.tokens.tokens[0].sha256);
-        assert!(record.catalogs.contains_key("base"));
+        assert!(record.catalogs.contains_key(&ObjectKey::cluster_catalog("base")));
         let again = Store::open(&fixture.database, crate::testing::INSTANCE).await.unwrap();
         assert_eq!(again.installation(), adoption.installation);
         again.close().await;

@@ -1,6 +1,7 @@
-use bowline_core::object::{EventType, ObjectKey};
+use bowline_core::object::{EventType, Kind, ObjectKey};
 use chrono::{DateTime, TimeDelta, Utc};
 
+use crate::EventFilter;
 use crate::testing::with_store;
 
 fn at(seconds: i64) -> DateTime<Utc> {
@@ -68,5 +69,30 @@ fn a_long_message_is_cut_and_an_object_that_is_gone_has_no_events() {
         db.store.finish_delete(uid).await.unwrap();
         assert!(db.store.events(uid).await.unwrap().is_empty());
         assert!(!db.store.record_event(uid, EventType::Normal, "R", "x", at(0)).await.unwrap());
+    });
+}
+
+#[test]
+fn the_events_of_all_objects_are_read_together_or_by_what_they_are_about() {
+    with_store(async |db| {
+        let (first, _) = db.placed("u1").await;
+        let (second, _) = db.placed("u2").await;
+        let store = &db.store;
+        for (uid, reason, seconds) in [(first, "A", 1), (second, "B", 2), (first, "C", 3)] {
+            assert!(store.record_event(uid, EventType::Normal, reason, "x", at(seconds)).await.unwrap());
+        }
+        let reasons = async |filter: EventFilter, limit| {
+            let events = store.events_of_objects(&filter, limit).await.unwrap();
+            events.into_iter().map(|found| found.event.reason).collect::<Vec<_>>()
+        };
+        let all = EventFilter::default;
+        assert_eq!(reasons(all(), 10).await, ["A", "B", "C"]);
+        assert_eq!(reasons(all(), 2).await, ["B", "C"], "the newest stay");
+        assert_eq!(reasons(EventFilter { since: Some(at(2)), ..all() }, 10).await, ["B", "C"]);
+        assert_eq!(reasons(EventFilter { namespace: Some("u1".to_owned()), ..all() }, 10).await, ["A", "C"]);
+        assert_eq!(reasons(EventFilter { name: Some("other".to_owned()), ..all() }, 10).await, [""; 0]);
+        assert_eq!(reasons(EventFilter { kind: Some(Kind::ClusterCatalog), ..all() }, 10).await, [""; 0]);
+        let found = store.events_of_objects(&all(), 1).await.unwrap();
+        assert_eq!((&found[0].object, found[0].uid), (&ObjectKey::gateway("u1", "default"), first));
     });
 }

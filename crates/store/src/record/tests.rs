@@ -10,11 +10,13 @@ use crate::{GatewayError, NewToken, Take};
 fn a_record_holds_everything_about_one_gateway() {
     with_store(async |db| {
         let store = &db.store;
-        for name in ["base", "extra", "unused"] {
-            db.apply(&ObjectKey::cluster_catalog(name), &json!({"registry": {}})).await;
+        let (base, own) = (ObjectKey::cluster_catalog("base"), ObjectKey::catalog("u1", "base"));
+        let team = ObjectKey::catalog("team", "tools");
+        for catalog in [&base, &own, &team, &ObjectKey::cluster_catalog("unused")] {
+            db.apply(catalog, &json!({"registry": {}})).await;
         }
         let key = GatewayKey::new("u1", "default");
-        let spec = json!({"catalogs": ["base", {"name": "extra"}, "missing"]});
+        let spec = json!({"catalogs": ["base", own, {"kind": "Catalog", "namespace": "team", "name": "tools"}, "missing"]});
         let object = db.apply(&ObjectKey::gateway("u1", "default"), &spec).await.object;
         let uid = object.metadata.uid;
         assert_eq!(store.load_gateway(&GatewayKey::new("u2", "default")).await.unwrap(), None);
@@ -43,7 +45,7 @@ fn a_record_holds_everything_about_one_gateway() {
             (record.tokens.len(), record.tokens[0].sha256.as_str(), record.tokens_revision),
             (1, &*sha256, 1)
         );
-        assert_eq!(record.catalogs.keys().collect::<Vec<_>>(), ["base", "extra"]);
+        assert_eq!(record.catalogs.keys().collect::<Vec<_>>(), [&base, &team, &own]);
         assert_eq!(record.observed.unwrap().value, json!({"containers": []}));
         assert_eq!(record.pins, Some(json!({"time": "sha256:1"})));
     });

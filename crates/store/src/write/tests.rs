@@ -117,7 +117,7 @@ fn a_transaction_is_all_or_nothing_and_sees_itself() {
         put(&mut tx, &ObjectKey::cluster_catalog("base"), &json!({})).await.unwrap();
         put(&mut tx, &ObjectKey::gateway("u1", "default"), &json!({"catalogs": ["base"]})).await.unwrap();
         assert_eq!(tx.list(Kind::ClusterCatalog, None).await.unwrap().len(), 1);
-        assert_eq!(tx.gateways_using("base").await.unwrap(), [GatewayKey::new("u1", "default")]);
+        assert_eq!(tx.gateways_using(&ObjectKey::cluster_catalog("base")).await.unwrap(), [GatewayKey::new("u1", "default")]);
         assert!(db.store.desired_keys().await.unwrap().is_empty());
         drop(tx);
         assert_eq!(db.store.list(Kind::ClusterCatalog, None).await.unwrap().version, 0);
@@ -162,20 +162,73 @@ fn of_many_that_create_one_object_one_does_and_all_changes_are_kept_apart() {
 }
 
 #[test]
-fn the_users_of_a_catalog_are_found_in_both_notations() {
+fn the_users_of_a_catalog_are_found_in_every_notation() {
     with_store(async |db| {
         for (namespace, catalogs) in [
             ("a", json!(["base"])),
             ("b", json!([{"kind": "ClusterCatalog", "name": "base"}])),
-            ("c", json!([{"name": "base"}, "more"])),
+            ("c", json!(["more", "base", {"kind": "Catalog", "name": "base", "namespace": "x"}])),
             ("d", json!([{"kind": "Catalog", "name": "base", "namespace": "x"}])),
+            ("g", json!([{"name": "base"}, {"kind": "ClusterCatalog"}, 7])),
             ("e", json!("base")),
             ("f", json!(null)),
         ] {
             db.apply(&ObjectKey::gateway(namespace, "default"), &json!({"catalogs": catalogs})).await;
         }
-        let users = db.store.gateways_using("base").await.unwrap();
-        let namespaces: Vec<&str> = users.iter().map(|key| key.namespace.as_str()).collect();
-        assert_eq!(namespaces, ["a", "b", "c"]);
+        for (catalog, users) in [
+            (ObjectKey::cluster_catalog("base"), &["a", "b", "c"][..]),
+            (ObjectKey::catalog("x", "base"), &["c", "d"]),
+            (ObjectKey::catalog("a", "base"), &[]),
+        ] {
+            let found = db.store.gateways_using(&catalog).await.unwrap();
+            let namespaces: Vec<&str> = found.iter().map(|key| key.namespace.as_str()).collect();
+            assert_eq!(namespaces, users, "{catalog}");
+        }
+    });
+}
+
+#[test]
+fn those_of_many_objects_that_exist_are_read_at_once() {
+    with_store(async |db| {
+        let there = [ObjectKey::cluster_catalog("base"), ObjectKey::catalog("u1", "base")];
+        for key in &there {
+            db.apply(key, &json!({})).await;
+        }
+        let mut tx = db.store.begin_write().await.unwrap();
+        put(&mut tx, &ObjectKey::gateway("u1", "base"), &json!({})).await.unwrap();
+        let mut asked = there.to_vec();
+        asked.extend([ObjectKey::gateway("u1", "base"), ObjectKey::catalog("u2", "base")]);
+        let found = tx.get_all(&asked).await.unwrap();
+        let mut keys: Vec<_> = found.into_iter().map(|stored| stored.metadata.key).collect();
+        keys.sort();
+        asked.pop();
+        asked.sort();
+        assert_eq!(keys, asked);
+        assert_eq!(tx.get_all(&[]).await.unwrap(), []);
+    });
+}
+
+#[test]
+fn a_put_of_what_must_not_exist_creates_or_conflicts() {
+    with_store(async |db| {
+        let key = ObjectKey::gateway("u1", "default");
+        let none = BTreeMap::new();
+        let create = async || {
+            let mut tx = db.store.begin_write().await.unwrap();
+            let put = Put {
+                key: &key,
+                spec: &json!({"a": 1}),
+                labels: &none,
+                annotations: &none,
+                managed_by: "cli",
+                expected_version: Some(Put::ABSENT),
+            };
+            let applied = tx.put(put).await?;
+            tx.commit().await.unwrap();
+            Ok::<_, PutError>(applied.outcome)
+        };
+        assert_eq!(create().await.unwrap(), Outcome::Created);
+        let error = create().await.unwrap_err();
+        assert!(matches!(error, PutError::Conflict { current: Some(1), .. }), "{error}");
     });
 }

@@ -27,6 +27,14 @@ fn publishing_beyond_loopback_needs_a_word_more() {
 }
 
 #[test]
+fn private_remote_servers_need_the_admins_word() {
+    // Any file that is there: only its path is looked at.
+    let bridge = ["--bridge", env!("CARGO_MANIFEST_PATH")];
+    assert!(!settings(&bridge).unwrap().allow_private_remotes);
+    assert!(settings(&[&bridge[..], &["--allow-private-remotes"]].concat()).unwrap().allow_private_remotes);
+}
+
+#[test]
 fn an_address_that_stands_for_all_is_refused_whatever_else_is_said() {
     for address in ["0.0.0.0", "::", "::ffff:0.0.0.0"] {
         let text = refusal(&["--publish-address", address, "--insecure-publish"]);

@@ -2,24 +2,39 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bowline_controller::ProbeAnswer;
 use bowline_core::container::{ContainerSpec, NetworkMode, NetworkSpec};
+use bowline_core::gateway_file::{
+    GATEWAY_FILE, GatewayFile, GatewayState, ServerPhase, ServerReport, TOKENS_FILE, TokensFile,
+};
 use bowline_core::labels::{Identity, Role};
 use bowline_core::object::GatewayKey;
 use bowline_core::observed::{
-    ContainerState, Entry, ImageFacts, ImageState, Observed, ObservedContainer, ObservedNetwork, Tree,
+    ContainerState, Entry, ImageFacts, ImageState, Live, Observed, ObservedContainer, ObservedNetwork, Tree,
 };
 use bowline_core::step::{Content, FailureClass, Step, StepFailure};
+use bowline_core::volume::ObservedVolume;
 use chrono::Utc;
 use uuid::Uuid;
 
 use super::Strike;
+
+/// The image of a gateway that never runs.
+pub(crate) const BAD_GATEWAY: &str = "localhost/gateway:bad";
+/// An argument with which no server runs.
+pub(crate) const BAD_WORD: &str = "bad";
 
 /// Everything that there is, and the record of what was done.
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) containers: Vec<(ObservedContainer, ContainerSpec)>,
     pub(super) networks: Vec<(ObservedNetwork, NetworkSpec)>,
+    pub(super) volumes: Vec<ObservedVolume>,
     pub(super) trees: BTreeMap<Uuid, Tree>,
+    /// Contents of the files in the trees.
+    contents: BTreeMap<(Uuid, String), String>,
+    /// What each gateway has read of its files: its configuration, and the revision of its tokens.
+    read: BTreeMap<Uuid, (GatewayFile, i64)>,
     pub(super) taken_names: BTreeSet<String>,
     /// Roles whose container never starts, and how that fails.
     pub(super) broken: BTreeMap<Role, FailureClass>,
@@ -47,11 +62,25 @@ fn is_same(seen: &Identity, wanted: &Identity) -> bool {
         == (&wanted.key, wanted.uid, &wanted.role, &wanted.spec_hash)
 }
 
+/// Whether the container has processes, or will by itself.
+fn is_up(container: &ObservedContainer) -> bool {
+    matches!(container.state, ContainerState::Running | ContainerState::Restarting)
+}
+
+/// The id of an image.
+fn image_id(name: &str) -> String {
+    if name.starts_with("sha256:") { name.to_owned() } else { format!("sha256:{}", Content(name.to_owned()).sha256()) }
+}
+
+/// Whether the container's program ends as soon as it is started.
+fn is_bad(spec: &ContainerSpec) -> bool {
+    spec.image == image_id(BAD_GATEWAY) || spec.command.iter().any(|word| word == BAD_WORD)
+}
+
 impl State {
     pub(super) fn observe(&self, key: &GatewayKey, images: &BTreeSet<String>) -> Observed {
         let image = |name: &String| {
-            let digest = Content(name.clone()).sha256();
-            let id = if name.starts_with("sha256:") { name.clone() } else { format!("sha256:{digest}") };
+            let id = image_id(name);
             let facts = ImageFacts { id, command: vec!["serve".to_owned()], ..ImageFacts::default() };
             (name.clone(), ImageState::Present(facts))
         };
@@ -70,6 +99,7 @@ impl State {
                 .collect(),
             trees: self.trees.clone(),
             images: images.iter().map(image).collect(),
+            volumes: Vec::new(),
             taken_names: self.taken_names.clone(),
             probe: None,
         }
@@ -99,7 +129,11 @@ impl State {
 
     pub(super) fn execute(&mut self, key: &GatewayKey, step: &Step) -> Result<(), StepFailure> {
         match step {
-            Step::PullImage { .. } | Step::ReloadGateway { .. } => Ok(()),
+            Step::PullImage { .. } => Ok(()),
+            Step::ReloadGateway { uid } => {
+                self.read_files(*uid);
+                Ok(())
+            }
             Step::EnsureDirectory { .. } | Step::WriteFile { .. } | Step::RemovePath { .. } => {
                 self.change_files(step)
             }
@@ -121,13 +155,47 @@ impl State {
                 self.networks.retain(|(network, _)| network.id != *id);
                 Ok(())
             }
+            Step::CreateVolume { name, identity } => {
+                match self.volumes.iter().find(|volume| volume.name == *name) {
+                    Some(there) if !there.identity.is_same(identity) => {
+                        self.taken_names.insert(name.clone());
+                        return Err(failure(FailureClass::NameTaken, "somebody else's volume"));
+                    }
+                    Some(_) => {}
+                    None => self
+                        .volumes
+                        .push(ObservedVolume { name: name.clone(), identity: identity.clone() }),
+                }
+                Ok(())
+            }
             Step::CreateContainer { name, identity, spec } => {
+                let is_there = |name: &str| self.volumes.iter().any(|volume| volume.name == name);
+                if let Some(missing) = spec.volumes.iter().find(|mount| !is_there(&mount.name)) {
+                    return Err(moved(format!("no volume {}", missing.name)));
+                }
                 if identity.key != *key {
                     return Err(failure(FailureClass::Refused, "another gateway's labels"));
                 }
                 self.create_container(name, identity, spec)
             }
             Step::StartContainer { id, .. } => self.start(id),
+            Step::RenameContainer { id, to, .. } => self.rename(id, to),
+            Step::UpdateContainer { id, limits, .. } => {
+                let (container, _) = self.container(id)?;
+                container.live.memory_swap = limits.memory;
+                container.live.limits = limits.clone();
+                Ok(())
+            }
+            Step::ConnectNetwork { id, network, .. } => {
+                let own = self.networks.iter().find(|(seen, _)| seen.name == *network);
+                let own = own.map(|(seen, _)| seen.id.clone()).ok_or_else(|| moved("no such network"))?;
+                self.container(id)?.0.live.networks.insert(own);
+                Ok(())
+            }
+            Step::DisconnectNetwork { id, network, .. } => {
+                self.container(id)?.0.live.networks.remove(network);
+                Ok(())
+            }
             Step::UnpauseContainer { id, .. } => {
                 self.container(id)?.0.state = ContainerState::Running;
                 Ok(())
@@ -138,7 +206,7 @@ impl State {
             }
             Step::StopContainer { id, .. } => {
                 if let Ok((container, _)) = self.container(id)
-                    && container.state == ContainerState::Running
+                    && is_up(container)
                 {
                     container.state = ContainerState::Exited { code: 0 };
                     container.finished_at = Some(Utc::now());
@@ -146,7 +214,7 @@ impl State {
                 Ok(())
             }
             Step::RemoveContainer { id, .. } => {
-                if self.container(id).is_ok_and(|(container, _)| container.state == ContainerState::Running) {
+                if self.container(id).is_ok_and(|(container, _)| is_up(container)) {
                     return Err(moved(format!("{id} runs")));
                 }
                 self.containers.retain(|(container, _)| container.id != *id);
@@ -167,6 +235,7 @@ impl State {
             Step::WriteFile { uid, path, mode, content } => {
                 let tree = self.trees.get_mut(uid).ok_or_else(|| moved("no tree"))?;
                 tree.insert(path.clone(), Entry::File { mode: *mode, sha256: content.sha256() });
+                self.contents.insert((*uid, path.clone()), content.0.clone());
             }
             Step::RemovePath { uid, path } if path.is_empty() => {
                 if self.containers.iter().any(|(container, _)| container.identity.uid == *uid) {
@@ -222,10 +291,6 @@ impl State {
         if !self.has_sources(identity, spec) {
             return Err(moved("a bind source is missing"));
         }
-        let twin = |seen: &Identity| (seen.uid, &seen.role) == (identity.uid, &identity.role);
-        if self.containers.iter().any(|(container, _)| twin(&container.identity)) {
-            self.violations.push(format!("a second container of {:?}", identity.role));
-        }
         self.made += 1;
         let container = ObservedContainer {
             id: format!("c{}", self.made),
@@ -238,13 +303,17 @@ impl State {
             started_at: None,
             finished_at: None,
             error: String::new(),
+            live: Live {
+                memory_swap: spec.limits.memory,
+                limits: spec.limits.clone(),
+                networks: BTreeSet::new(),
+            },
         };
         self.containers.push((container, spec.clone()));
         Ok(())
     }
 
     fn start(&mut self, id: &str) -> Result<(), StepFailure> {
-        let networks: Vec<_> = self.networks.iter().map(|(network, _)| network.name.clone()).collect();
         let (container, spec) = self.container(id)?.clone();
         if let Some(class) = self.broken.get(&container.identity.role) {
             return Err(failure(*class, "it never starts"));
@@ -252,10 +321,19 @@ impl State {
         if !self.has_sources(&container.identity, &spec) {
             return Err(moved("a bind source is missing"));
         }
-        if let NetworkMode::Named(network) = &spec.network
-            && !networks.contains(network)
-        {
-            return Err(moved(format!("no network {network}")));
+        let mut joined = BTreeSet::new();
+        if let NetworkMode::Named(name) = &spec.network {
+            let own = self.networks.iter().find(|(network, _)| network.name == *name);
+            let (own, _) = own.ok_or_else(|| moved(format!("no network {name}")))?;
+            joined.insert(own.id.clone());
+        }
+        let twin = |seen: &ObservedContainer| {
+            is_up(seen)
+                && seen.id != container.id
+                && (seen.identity.uid, &seen.identity.role) == (container.identity.uid, &container.identity.role)
+        };
+        if self.containers.iter().any(|(seen, _)| twin(seen)) {
+            self.violations.push(format!("a second running container of {:?}", container.identity.role));
         }
         let port = spec.publish.as_ref().map(|publish| publish.host_port);
         let taken = self.containers.iter().any(|(other, theirs)| {
@@ -267,11 +345,77 @@ impl State {
         if taken {
             return Err(failure(FailureClass::PortTaken, "in use"));
         }
-        let (container, _) = self.container(id)?;
-        if container.state != ContainerState::Running {
-            container.state = ContainerState::Running;
+        let (container, spec) = self.container(id)?;
+        if !is_up(container) {
             container.started_at = Some(Utc::now());
+            container.live.networks = joined;
+            // Docker has started a bad one again and again by the time that anybody looks.
+            (container.state, container.restart_count) = match is_bad(spec) {
+                true => (ContainerState::Restarting, 2),
+                false => (ContainerState::Running, 0),
+            };
+            if container.identity.role == Role::Gateway {
+                let uid = container.identity.uid;
+                self.read_files(uid);
+            }
         }
+        Ok(())
+    }
+
+    fn read_files(&mut self, uid: Uuid) {
+        let text = |name| self.contents.get(&(uid, format!("config/{name}")));
+        let (Some(gateway), Some(tokens)) = (text(GATEWAY_FILE), text(TOKENS_FILE)) else { return };
+        let gateway: GatewayFile = serde_json::from_str(gateway).unwrap();
+        let tokens: TokensFile = serde_json::from_str(tokens).unwrap();
+        self.read.insert(uid, (gateway, tokens.revision));
+    }
+
+    /// What a gateway tells: its servers answer when their containers run.
+    pub(super) fn probe(&self, uid: Uuid) -> ProbeAnswer {
+        let runs = |role: &Role| {
+            self.containers.iter().any(|(seen, _)| {
+                seen.identity.uid == uid
+                    && seen.identity.role == *role
+                    && seen.state == ContainerState::Running
+            })
+        };
+        let Some((file, tokens_revision)) = self.read.get(&uid).filter(|_| runs(&Role::Gateway)) else {
+            return ProbeAnswer::default();
+        };
+        let servers = file.servers.iter().map(|server| ServerReport {
+            name: server.name.clone(),
+            phase: match runs(&Role::Server(server.name.clone())) {
+                true => ServerPhase::Running,
+                false => ServerPhase::Starting,
+            },
+            tools: 1,
+            tools_digest: None,
+            server_info: None,
+            restarts: 0,
+            last_error: None,
+        });
+        let state = GatewayState {
+            version: "1".to_owned(),
+            config_revision: file.revision.clone(),
+            tokens_revision: *tokens_revision,
+            servers: servers.collect(),
+        };
+        ProbeAnswer { healthy: true, state: Some(state) }
+    }
+
+    fn rename(&mut self, id: &str, to: &str) -> Result<(), StepFailure> {
+        if self.taken_names.contains(to) {
+            return Err(failure(FailureClass::NameTaken, "somebody else's"));
+        }
+        // From an attempt whose answer was lost.
+        if self.container(id).is_err() && self.container(to).is_ok() {
+            return Ok(());
+        }
+        let own = self.container(id)?.0.id.clone();
+        if self.containers.iter().any(|(seen, _)| seen.name == to && seen.id != own) {
+            return Err(moved("another of ours"));
+        }
+        to.clone_into(&mut self.container(id)?.0.name);
         Ok(())
     }
 }

@@ -2,15 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use super::{GatewaySpec, Mode, Profile, ServerDefaults, ServerSpec, Transport};
+use super::{CatalogRef, GatewaySpec, Mode, Profile, ServerDefaults, ServerSpec, Transport};
 use crate::diagnostic::Code;
 use crate::image_reference::ImageReference;
 use crate::names::is_dns_label;
+use crate::object::Kind;
 use crate::resource::is_registry_key;
 use crate::resource::quantity::{
     Limits, MAX_CPU, MAX_MEMORY, MAX_PIDS, MIN_CPU_LIMIT, MIN_CPU_REQUEST, MIN_MEMORY, Requests, Resources,
 };
 use crate::resource::read::{Field, Fields, Reader, Use};
+use crate::tool_filter::{MAX_PATTERNS, ToolFilter, ToolPattern};
 use crate::yaml::{Node, NodeKind, map_to_json};
 
 const LATER: &str = "remove it; a later version brings it";
@@ -24,6 +26,7 @@ pub(crate) const FIELDS: &[Field] = &[
     ("resources", Use::Works),
     ("image", Use::Works),
     ("port", Use::Works),
+    ("progressDeadlineSeconds", Use::Works),
     ("suspend", Use::Works),
     ("secretRefs", Use::NotYet(LATER)),
     ("nodeSelector", Use::NotYet("remove it; there is one host in this version")),
@@ -34,19 +37,23 @@ pub(crate) const SERVER_FIELDS: &[Field] = &[
     ("config", Use::Works),
     ("resources", Use::Works),
     ("profile", Use::Works),
-    ("tools", Use::NotYet(LATER)),
+    ("tools", Use::Works),
     ("secrets", Use::NotYet(LATER)),
     ("idle", Use::NotYet(LATER)),
 ];
+pub(crate) const TOOLS_FIELDS: &[Field] = &[("allow", Use::Works), ("deny", Use::Works)];
 pub(crate) const SERVER_DEFAULTS_FIELDS: &[Field] =
     &[("resources", Use::Works), ("profile", Use::Works), ("idle", Use::NotYet(LATER))];
 pub(crate) const RESOURCES_FIELDS: &[Field] = &[("requests", Use::Works), ("limits", Use::Works)];
 pub(crate) const REQUESTS_FIELDS: &[Field] = &[("cpu", Use::Works), ("memory", Use::Works)];
 pub(crate) const LIMITS_FIELDS: &[Field] =
     &[("cpu", Use::Works), ("memory", Use::Works), ("pids", Use::Works)];
-const CATALOG_REFERENCE_FIELDS: &[Field] =
-    &[("kind", Use::Works), ("name", Use::Works), ("namespace", Use::NotYet(LATER))];
+pub(crate) const CATALOG_REFERENCE_FIELDS: &[Field] =
+    &[("kind", Use::Works), ("name", Use::Works), ("namespace", Use::Works)];
 
+/// The kinds of catalogs that a gateway can name.
+pub(crate) const CATALOG_KINDS: &[(&str, Kind)] =
+    &[("ClusterCatalog", Kind::ClusterCatalog), ("Catalog", Kind::Catalog)];
 /// `None` stands for a word that belongs to the model and does not work yet.
 pub(crate) const MODES: &[(&str, Option<Mode>)] =
     &[("Static", Some(Mode::Static)), ("static", Some(Mode::Static)), ("Dynamic", None), ("dynamic", None)];
@@ -71,11 +78,18 @@ pub(crate) const MAX_CONFIG_KEYS: usize = 256;
 /// Ports that need no privilege; fixed ones and leased ones alike.
 pub(crate) const PORTS: std::ops::RangeInclusive<u32> = 1024..=65535;
 
-/// Reads `spec` of a Gateway.
-pub(in crate::resource) fn spec(reader: &mut Reader, node: &Node) -> Option<GatewaySpec> {
+/// Seconds that a replacement may be given: long enough for a process to start, short enough to matter.
+pub(crate) const PROGRESS_DEADLINES: std::ops::RangeInclusive<u32> = 5..=3600;
+
+/// Reads `spec` of a Gateway. `namespace` is the gateway's own, where it is known.
+pub(in crate::resource) fn spec(
+    reader: &mut Reader,
+    node: &Node,
+    namespace: Option<&str>,
+) -> Option<GatewaySpec> {
     let fields = reader.fields(node, FIELDS)?;
     Some(GatewaySpec {
-        catalogs: fields.read(reader, "catalogs", |r, n| Some(catalogs(r, n))).unwrap_or_default(),
+        catalogs: fields.read(reader, "catalogs", |r, n| Some(catalogs(r, n, namespace))).unwrap_or_default(),
         servers: fields.read(reader, "servers", |r, n| Some(servers(r, n))).unwrap_or_default(),
         server_defaults: fields.read(reader, "serverDefaults", server_defaults).unwrap_or_default(),
         mode: fields.read(reader, "mode", |r, n| supported_word(r, n, MODES, "Static")),
@@ -84,6 +98,8 @@ pub(in crate::resource) fn spec(reader: &mut Reader, node: &Node) -> Option<Gate
         resources: read_resources(reader, &fields),
         image: fields.read(reader, "image", gateway_image),
         port: fields.read(reader, "port", |r, n| r.integer(n, PORTS)?.try_into().ok()),
+        progress_deadline_seconds: fields
+            .read(reader, "progressDeadlineSeconds", |r, n| r.integer(n, PROGRESS_DEADLINES)),
         suspend: fields.read(reader, "suspend", Reader::boolean),
     })
 }
@@ -120,52 +136,56 @@ fn has_at_most(reader: &mut Reader, node: &Node, most: usize) -> bool {
     length <= most
 }
 
-fn catalogs(reader: &mut Reader, node: &Node) -> Vec<String> {
+fn catalogs(reader: &mut Reader, node: &Node, namespace: Option<&str>) -> Vec<CatalogRef> {
     let mut seen = BTreeSet::new();
     if !has_at_most(reader, node, MAX_CATALOGS) {
         return Vec::new();
     }
     reader.list(node, |reader, item| {
-        let name = catalog_reference(reader, item)?;
-        if !seen.insert(name.clone()) {
-            reader.report(
-                Code::DuplicateName,
-                item.position,
-                format!("the catalog `{name}` is listed twice"),
-            );
+        let reference = catalog_reference(reader, item, namespace)?;
+        if !seen.insert(reference.clone()) {
+            let message = format!("the catalog `{reference}` is listed twice");
+            reader.report(Code::DuplicateName, item.position, message);
             return None;
         }
-        Some(name)
+        Some(reference)
     })
 }
 
-/// A name, or `{kind: ClusterCatalog, name: …}`.
-fn catalog_reference(reader: &mut Reader, item: &Node) -> Option<String> {
+/// A name, `{kind: ClusterCatalog, name: …}`, or `{kind: Catalog, name: …, namespace: …}`, whose namespace is the
+/// gateway's own where it is absent.
+fn catalog_reference(reader: &mut Reader, item: &Node, own: Option<&str>) -> Option<CatalogRef> {
     if !matches!(item.kind, NodeKind::Map(_)) {
-        return catalog_name(reader, item);
+        return label(reader, item, "a ClusterCatalog").map(CatalogRef::Cluster);
     }
     let fields = reader.fields(item, CATALOG_REFERENCE_FIELDS)?;
-    let kind = fields.require(reader, "kind", |reader, node| {
-        let kind = reader.word(node, &[("ClusterCatalog", true), ("Catalog", false)])?;
-        if !kind {
-            let found =
-                reader.report(Code::NotSupportedYet, node.position, "kind Catalog is not supported yet");
-            found.hint = Some("put the servers into a ClusterCatalog".to_owned());
+    let kind = fields.require(reader, "kind", |reader, node| reader.word(node, CATALOG_KINDS));
+    let name = fields.require(reader, "name", |r, n| label(r, n, "a catalog"));
+    let namespace = fields.read(reader, "namespace", |r, n| label(r, n, "a namespace"));
+    match (kind?, fields.get("namespace")) {
+        (Kind::Catalog, Some(_)) => Some(CatalogRef::Namespaced { namespace: namespace?, name: name? }),
+        // Without a namespace of its own the gateway is refused, and nothing follows from that here.
+        (Kind::Catalog, None) => Some(CatalogRef::Namespaced { namespace: own?.to_owned(), name: name? }),
+        (kind, Some(node)) => {
+            reader.in_key("namespace", |reader| {
+                let message = format!("a {kind} belongs to the cluster and has no namespace");
+                reader.report(Code::NamespaceNotAllowed, node.position, message).hint =
+                    Some("remove `namespace:`, or write `kind: Catalog`".to_owned());
+            });
+            None
         }
-        kind.then_some(())
-    });
-    let name = fields.require(reader, "name", catalog_name);
-    kind.and(name)
+        (_, None) => name.map(CatalogRef::Cluster),
+    }
 }
 
-fn catalog_name(reader: &mut Reader, node: &Node) -> Option<String> {
+/// A DNS label that is the name of `what`.
+fn label(reader: &mut Reader, node: &Node, what: &str) -> Option<String> {
     let name = reader.string(node)?;
     if is_dns_label(&name) {
         return Some(name);
     }
-    reader
-        .report(Code::InvalidName, node.position, format!("{name:?} is not the name of a ClusterCatalog"))
-        .hint = Some("names are DNS labels: lower-case letters, digits and `-`".to_owned());
+    reader.report(Code::InvalidName, node.position, format!("{name:?} is not the name of {what}")).hint =
+        Some("names are DNS labels: lower-case letters, digits and `-`".to_owned());
     None
 }
 
@@ -199,7 +219,24 @@ fn server(reader: &mut Reader, item: &Node) -> Option<ServerSpec> {
     });
     let resources = read_resources(reader, &fields);
     let profile = fields.read(reader, "profile", |reader, node| reader.word(node, PROFILES));
-    Some(ServerSpec { name: name?, enabled, config: config.unwrap_or_default(), resources, profile })
+    let tools = fields.read(reader, "tools", tool_filter).unwrap_or_default();
+    Some(ServerSpec { name: name?, enabled, config: config.unwrap_or_default(), resources, profile, tools })
+}
+
+fn tool_filter(reader: &mut Reader, node: &Node) -> Option<ToolFilter> {
+    let fields = reader.fields(node, TOOLS_FIELDS)?;
+    let patterns = |reader: &mut Reader, node: &Node| -> Option<Vec<ToolPattern>> {
+        has_at_most(reader, node, MAX_PATTERNS).then(|| {
+            reader.list(node, |reader, item| {
+                let text = reader.string(item)?;
+                reader.parsed(Code::InvalidValue, item, &text)
+            })
+        })
+    };
+    Some(ToolFilter {
+        allow: fields.read(reader, "allow", patterns),
+        deny: fields.read(reader, "deny", patterns).unwrap_or_default(),
+    })
 }
 
 fn server_name(reader: &mut Reader, node: &Node) -> Option<String> {

@@ -1,4 +1,4 @@
-//! `kind: ClusterCatalog`: a docker/mcp-gateway catalog, given to everybody.
+//! `kind: ClusterCatalog` and `kind: Catalog`: a docker/mcp-gateway catalog, given to everybody or to one tenant.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::yaml::{self, Document, Key, Node};
 /// The servers of a catalog.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct ClusterCatalogSpec {
+pub struct CatalogSpec {
     /// Registry key to entry, in the docker/mcp-gateway format, unknown fields kept.
     pub registry: BTreeMap<String, ServerEntry>,
 }
@@ -31,11 +31,11 @@ pub(super) fn looks_plain(document: &Node) -> bool {
         && document.get("registry").is_some()
 }
 
-/// Reads `spec` of a ClusterCatalog.
-pub(super) fn spec(reader: &mut Reader, node: &Node) -> Option<ClusterCatalogSpec> {
+/// Reads `spec` of a catalog of either kind.
+pub(super) fn spec(reader: &mut Reader, node: &Node) -> Option<CatalogSpec> {
     let fields = reader.fields(node, FIELDS)?;
     let registry = fields.require(reader, "registry", registry)?;
-    Some(ClusterCatalogSpec { registry })
+    Some(CatalogSpec { registry })
 }
 
 fn registry(reader: &mut Reader, node: &Node) -> Option<BTreeMap<String, ServerEntry>> {
@@ -76,7 +76,7 @@ fn registry(reader: &mut Reader, node: &Node) -> Option<BTreeMap<String, ServerE
 ///
 /// # Errors
 /// Everything that is wrong with it; warnings alone do not make it fail.
-pub fn catalog_from_plain(text: &str) -> Result<ClusterCatalogSpec, Vec<Diagnostic>> {
+pub fn catalog_from_plain(text: &str) -> Result<CatalogSpec, Vec<Diagnostic>> {
     let (documents, diagnostics) = yaml::parse(text);
     let mut reader = Reader::default();
     reader.extend(diagnostics);
@@ -91,7 +91,7 @@ pub fn catalog_from_plain(text: &str) -> Result<ClusterCatalogSpec, Vec<Diagnost
                 }
             }
             let registry = Fields::of(document).require(&mut reader, "registry", registry)?;
-            Some(ClusterCatalogSpec { registry })
+            Some(CatalogSpec { registry })
         }),
         _ => {
             if reader.error_count() == 0 {

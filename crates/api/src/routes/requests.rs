@@ -1,0 +1,94 @@
+//! What users ask of a gateway that runs: restart a part of it, or try again what has failed.
+
+use axum::Json;
+use axum::extract::State;
+use bowline_core::object::{GatewayKey, ObjectKey, Stored};
+use bowline_core::resource::GatewaySpec;
+use bowline_store::GatewayError;
+
+use super::Context;
+use super::apply::stored_spec;
+use crate::body::{Json as Body, Path};
+use crate::problem::Problem;
+use crate::wire::{UnitRequest, UnitRequested};
+
+pub(super) async fn restart(
+    State(context): State<Context>,
+    Path(key): Path<GatewayKey>,
+    Body(UnitRequest { unit }): Body<UnitRequest>,
+) -> Result<Json<UnitRequested>, Problem> {
+    let gateway = context.gateway(&key).await?;
+    let key = gateway.metadata.key.clone();
+    let spec = check(&gateway, &unit)?;
+    if spec.is_suspended() {
+        return Err(Problem::unprocessable(format!("{key} is suspended: nothing of it runs"))
+            .with_hint("apply it with `suspend: false`, which starts it"));
+    }
+    let disabled = spec.servers.iter().find(|server| server_of(&unit) == Some(&server.name));
+    if let Some(server) = disabled.filter(|server| !server.is_enabled()) {
+        return Err(Problem::unprocessable(format!("server {} of {key} is disabled", server.name))
+            .with_hint(format!("bowline enable {} {}", short(&key), server.name)));
+    }
+    let revision = noted(context.store.request_restart(gateway.metadata.uid, &unit).await, &key)?;
+    Ok(Json(UnitRequested { key, unit, revision }))
+}
+
+pub(super) async fn retry(
+    State(context): State<Context>,
+    Path(key): Path<GatewayKey>,
+    Body(UnitRequest { unit }): Body<UnitRequest>,
+) -> Result<Json<UnitRequested>, Problem> {
+    let gateway = context.gateway(&key).await?;
+    let key = gateway.metadata.key.clone();
+    check_unit(&unit)?;
+    // One that is being deleted may be retried: what cannot be removed waits for its next try, too.
+    if gateway.metadata.deletion_timestamp.is_none() {
+        check(&gateway, &unit)?;
+    }
+    let revision = noted(context.store.request_retry(gateway.metadata.uid, &unit).await, &key)?;
+    Ok(Json(UnitRequested { key, unit, revision }))
+}
+
+/// The server of the unit `server:<name>`.
+fn server_of(unit: &str) -> Option<&str> {
+    unit.strip_prefix("server:")
+}
+
+fn check_unit(unit: &str) -> Result<(), Problem> {
+    if matches!(unit, "*" | "gateway") || server_of(unit).is_some_and(|server| !server.is_empty()) {
+        return Ok(());
+    }
+    Err(Problem::unprocessable(format!("{unit:?} is no part of a gateway"))
+        .with_hint("name `gateway`, `server:<name>`, or `*` for all of them"))
+}
+
+/// Refuses a unit that this gateway does not have; gives its specification.
+fn check(gateway: &Stored, unit: &str) -> Result<GatewaySpec, Problem> {
+    let key = &gateway.metadata.key;
+    check_unit(unit)?;
+    if gateway.metadata.deletion_timestamp.is_some() {
+        return Err(Problem::terminating(key));
+    }
+    let spec: GatewaySpec = stored_spec(gateway)?;
+    if let Some(server) = server_of(unit)
+        && !spec.servers.iter().any(|known| known.name == server)
+    {
+        let known: Vec<_> = spec.servers.iter().map(|server| server.name.as_str()).collect();
+        let known =
+            if known.is_empty() { "it has none".to_owned() } else { format!("it has {}", known.join(", ")) };
+        return Err(Problem::nothing_there(format!("{key} has no server {server:?}")).with_hint(known));
+    }
+    Ok(spec)
+}
+
+fn noted(revision: Result<i64, GatewayError>, key: &ObjectKey) -> Result<i64, Problem> {
+    revision.map_err(|error| match error {
+        GatewayError::Gone => Problem::not_found(key),
+        GatewayError::Db(error) => error.into(),
+    })
+}
+
+/// `NS/NAME`, as the verbs read a gateway.
+fn short(key: &ObjectKey) -> String {
+    format!("{}/{}", key.namespace.as_deref().unwrap_or_default(), key.name)
+}

@@ -1,0 +1,174 @@
+//! Streamable HTTP: one URL, to which messages are posted and which may answer with a stream of events.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use hyper::body::Incoming;
+use hyper::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, Response, StatusCode, Uri};
+use rmcp::model::{ClientJsonRpcMessage, JsonRpcMessage, ServerJsonRpcMessage};
+use rmcp::transport::StreamableHttpClientTransport;
+use rmcp::transport::common::client_side_sse::ExponentialBackoff;
+use rmcp::transport::common::http_header::{
+    EVENT_STREAM_MIME_TYPE, HEADER_LAST_EVENT_ID, HEADER_SESSION_ID, JSON_MIME_TYPE,
+};
+use rmcp::transport::streamable_http_client::{
+    SseError, StreamableHttpClient, StreamableHttpClientTransportConfig, StreamableHttpError,
+    StreamableHttpPostResponse,
+};
+use sse_stream::Sse;
+
+use super::{HttpClient, RemoteError};
+
+/// Calls of a server that answers with JSON, and so with the end of each, that are under way at the same time.
+const MOST_CALLS: usize = 64;
+/// First and longest pause before a stream that ended is opened again.
+const STREAM_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+type Failure = StreamableHttpError<RemoteError>;
+
+/// A transport to the server of `client`.
+pub(crate) fn streamable(client: HttpClient) -> StreamableHttpClientTransport<HttpClient> {
+    let mut config = StreamableHttpClientTransportConfig::with_uri(client.uri().to_string())
+        .max_concurrent_requests(MOST_CALLS);
+    let mut pauses = ExponentialBackoff::default();
+    (pauses.base_duration, pauses.max_delay) = (STREAM_BACKOFF.0, Some(STREAM_BACKOFF.1));
+    config.retry_config = Arc::new(pauses);
+    StreamableHttpClientTransport::with_client(client, config)
+}
+
+impl StreamableHttpClient for HttpClient {
+    type Error = RemoteError;
+
+    async fn post_message(
+        &self,
+        uri: Arc<str>,
+        message: ClientJsonRpcMessage,
+        session: Option<Arc<str>>,
+        _: Option<String>,
+        headers: HashMap<HeaderName, HeaderValue>,
+    ) -> Result<StreamableHttpPostResponse, Failure> {
+        let has_session = session.is_some();
+        let mut headers = with_session(headers, session)?;
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(JSON_MIME_TYPE));
+        let body = Bytes::from(serde_json::to_vec(&message)?);
+        let answer = self.send(&Method::POST, &parse(&uri)?, &headers, &body).await;
+        let response = answer.map_err(Failure::Client)?.response;
+        let status = response.status();
+        if matches!(status, StatusCode::ACCEPTED | StatusCode::NO_CONTENT) {
+            return Ok(StreamableHttpPostResponse::Accepted);
+        }
+        if status == StatusCode::NOT_FOUND && has_session {
+            return Err(StreamableHttpError::SessionExpired);
+        }
+        let session = response.headers().get(HEADER_SESSION_ID);
+        let session = session.and_then(|session| session.to_str().ok()).map(str::to_owned);
+        if !status.is_success() {
+            return match self.refusal(response).await {
+                Some(refusal) => Ok(StreamableHttpPostResponse::Json(refusal, session)),
+                None => Err(Failure::Client(RemoteError::Status(status))),
+            };
+        }
+        if is(&response, EVENT_STREAM_MIME_TYPE) {
+            return Ok(StreamableHttpPostResponse::Sse(self.events(response), session));
+        }
+        // To a message that asks for nothing, any success is an answer.
+        let asks = matches!(message, JsonRpcMessage::Request(_));
+        if !asks {
+            return Ok(StreamableHttpPostResponse::Accepted);
+        }
+        if !is(&response, JSON_MIME_TYPE) {
+            return Err(Failure::Client(RemoteError::ContentType));
+        }
+        let body = self.read(response).await.map_err(Failure::Client)?;
+        match serde_json::from_slice(&body) {
+            Ok(message) => Ok(StreamableHttpPostResponse::Json(message, session)),
+            Err(_) => Err(Failure::Client(RemoteError::Message)),
+        }
+    }
+
+    async fn delete_session(
+        &self,
+        uri: Arc<str>,
+        session: Arc<str>,
+        _: Option<String>,
+        headers: HashMap<HeaderName, HeaderValue>,
+    ) -> Result<(), Failure> {
+        let headers = with_session(headers, Some(session))?;
+        // Whatever the server says to it: many keep their sessions to themselves.
+        let answer = self.send(&Method::DELETE, &parse(&uri)?, &headers, &Bytes::new()).await;
+        answer.map(drop).map_err(Failure::Client)
+    }
+
+    async fn get_stream(
+        &self,
+        uri: Arc<str>,
+        session: Option<Arc<str>>,
+        last_event: Option<String>,
+        _: Option<String>,
+        headers: HashMap<HeaderName, HeaderValue>,
+    ) -> Result<BoxStream<'static, Result<Sse, SseError>>, Failure> {
+        let mut headers = with_session(headers, session)?;
+        headers.insert(ACCEPT, HeaderValue::from_static(EVENT_STREAM_MIME_TYPE));
+        if let Some(last) = last_event {
+            headers.insert(name(HEADER_LAST_EVENT_ID)?, value(&last)?);
+        }
+        let answer = self.send(&Method::GET, &parse(&uri)?, &headers, &Bytes::new()).await;
+        let response = answer.map_err(Failure::Client)?.response;
+        match response.status() {
+            // Only the first of them is right; all three are said by servers that have no such stream.
+            StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_FOUND | StatusCode::NOT_IMPLEMENTED => {
+                Err(StreamableHttpError::ServerDoesNotSupportSse)
+            }
+            status if !status.is_success() => Err(Failure::Client(RemoteError::Status(status))),
+            _ if !is(&response, EVENT_STREAM_MIME_TYPE) => Err(StreamableHttpError::ServerDoesNotSupportSse),
+            _ => Ok(self.events(response)),
+        }
+    }
+}
+
+impl HttpClient {
+    /// The error of the protocol in an answer that is no success, if there is one.
+    async fn refusal(&self, response: Response<Incoming>) -> Option<ServerJsonRpcMessage> {
+        if !is(&response, JSON_MIME_TYPE) || response.headers().get(CONTENT_LENGTH).is_some_and(|l| l == "0")
+        {
+            return None;
+        }
+        let body = self.read(response).await.ok()?;
+        serde_json::from_slice(&body).ok().filter(|message| matches!(message, JsonRpcMessage::Error(_)))
+    }
+}
+
+fn parse(uri: &str) -> Result<Uri, Failure> {
+    uri.parse().map_err(|_| Failure::Client(RemoteError::BadRequest))
+}
+
+fn name(name: &str) -> Result<HeaderName, Failure> {
+    name.parse().map_err(|_| Failure::Client(RemoteError::BadRequest))
+}
+
+fn value(value: &str) -> Result<HeaderValue, Failure> {
+    HeaderValue::from_str(value).map_err(|_| Failure::Client(RemoteError::BadRequest))
+}
+
+fn with_session(
+    headers: HashMap<HeaderName, HeaderValue>,
+    session: Option<Arc<str>>,
+) -> Result<HeaderMap, Failure> {
+    let mut headers: HeaderMap = headers.into_iter().collect();
+    if let Some(session) = session {
+        headers.insert(name(HEADER_SESSION_ID)?, value(&session)?);
+    }
+    Ok(headers)
+}
+
+/// Whether an answer is of this media type, whatever its parameters.
+pub(super) fn is(response: &Response<Incoming>, media_type: &str) -> bool {
+    let declared = response.headers().get(CONTENT_TYPE).and_then(|declared| declared.to_str().ok());
+    let declared = declared.and_then(|declared| declared.split(';').next());
+    declared.is_some_and(|declared| declared.trim().eq_ignore_ascii_case(media_type))
+}
