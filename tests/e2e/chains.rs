@@ -35,7 +35,8 @@ impl Random {
     }
 
     fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % u64::try_from(bound).expect("a small number")).expect("smaller than that")
+        usize::try_from(self.next() % u64::try_from(bound).expect("a small number"))
+            .expect("smaller than that")
     }
 
     fn of<T: Copy>(&mut self, all: &[T]) -> T {
@@ -121,7 +122,8 @@ impl Declared {
 
     fn text(&self, other_image: &str) -> String {
         let Self { namespace, servers, own_tools, fields, other_image: other, suspended } = self;
-        let own = entry(LIGHT, &format!("disableNetwork: true, prefix: own, command: [--tools, {own_tools}]"));
+        let own =
+            entry(LIGHT, &format!("disableNetwork: true, prefix: own, command: [--tools, {own_tools}]"));
         let servers: Vec<_> = servers
             .iter()
             .map(|Server { name, fields }| format!("{{ name: {name}{} }}", fields.concat()))

@@ -19,7 +19,9 @@ use bowline_tests::proxy::{Moment, RecordingProxy};
 use bowline_tests::snapshot::Snapshot;
 use bowline_tests::wait;
 
-use crate::support::{LIGHT, PATIENCE, all_ready, catalog, condition, entry, gateway, gateway_image, is_current};
+use crate::support::{
+    LIGHT, PATIENCE, all_ready, catalog, condition, entry, gateway, gateway_image, is_current,
+};
 
 /// Instances side by side: a life is mostly waiting.
 const SIDE_BY_SIDE: usize = 3;
@@ -286,7 +288,8 @@ impl Rig {
         let mut difference = expected.difference(&self.ended(edit));
         // A status is written after what it tells of, but what goes last may be listed a moment longer.
         wait::reached(PATIENCE, || {
-            difference = expected.difference(&Snapshot::take(&self.bowline, &self.postgres).of_specification());
+            difference =
+                expected.difference(&Snapshot::take(&self.bowline, &self.postgres).of_specification());
             difference.is_empty()
         });
         assert!(difference.is_empty(), "killed at {k} {moment:?} of {}:\n{difference}", edit.text);
@@ -333,8 +336,8 @@ fn a_kill_before_or_after_any_call_of_a_replacement_or_of_a_way_back_changes_not
         (Change::TakenBack, BEFORE, &[][..]),
         (Change::TakenBack, AFTER, &[][..]),
     ];
-    let workers = parts
-        .map(|(change, forth, back)| (change, thread::spawn(move || kill_through(change, forth, back))));
+    let workers =
+        parts.map(|(change, forth, back)| (change, thread::spawn(move || kill_through(change, forth, back))));
     let told = workers.map(|(change, worker)| {
         let (calls, kills) = worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         format!("{change:?} {calls} calls, {kills} kills")

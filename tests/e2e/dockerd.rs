@@ -35,12 +35,47 @@ struct Rig {
 }
 
 /// A moment from which starts are counted.
-struct Since {
+pub(crate) struct Since {
     /// For the Engine's events, which begin anew with each life of dockerd.
     clock: Duration,
     /// How much of the log of `serve` there was.
     log: usize,
     begin: Instant,
+}
+
+impl Since {
+    pub(crate) fn now(bowline: &Bowline) -> Self {
+        Self { clock: since_1970(), log: bowline.log().len(), begin: Instant::now() }
+    }
+
+    /// Containers that were started since, with how often: by `serve`, and by dockerd itself.
+    pub(crate) fn started(&self, bowline: &Bowline, second: &SecondEngine) -> (Counts, Counts) {
+        let log = bowline.log();
+        let lines = log.get(self.log..).unwrap_or_default().lines();
+        let steps = lines.filter_map(|line| serde_json::from_str::<Value>(line).ok()).filter_map(|line| {
+            let done = line["message"] == "step" && line["ok"] == true;
+            Some(line["step"].as_str()?.strip_prefix("start container ")?.to_owned()).filter(|_| done)
+        });
+        let serve = Counts::of(steps);
+        let moment = |at: Duration| format!("{}.{:09}", at.as_secs(), at.subsec_nanos());
+        let events = second.docker(&[
+            "events",
+            "--since",
+            &moment(self.clock),
+            "--until",
+            &moment(since_1970()),
+            "--filter=type=container",
+            "--filter=event=start",
+            "--format={{.Actor.Attributes.name}}",
+        ]);
+        let all = Counts::of(events.lines().map(str::to_owned));
+        let dockerd = all.without(&serve);
+        (serve, dockerd)
+    }
+}
+
+fn since_1970() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970")
 }
 
 impl Rig {
@@ -66,11 +101,6 @@ impl Rig {
         Self { bowline, second, postgres, declared }
     }
 
-    fn now(&self) -> Since {
-        let clock = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
-        Since { clock, log: self.bowline.log().len(), begin: Instant::now() }
-    }
-
     /// Waits until every gateway answers, tells so, and everything is exactly as declared; returns how long it took
     /// until all answered.
     fn settled(&self, since: &Since) -> Duration {
@@ -89,37 +119,11 @@ impl Rig {
         assert!(equal, "other than declared:\n{difference}");
         answered
     }
-
-    /// Containers that were started since, with how often: by `serve`, and by dockerd itself.
-    fn started(&self, since: &Since) -> (Counts, Counts) {
-        let log = self.bowline.log();
-        let lines = log.get(since.log..).unwrap_or_default().lines();
-        let steps = lines.filter_map(|line| serde_json::from_str::<Value>(line).ok()).filter_map(|line| {
-            let done = line["message"] == "step" && line["ok"] == true;
-            Some(line["step"].as_str()?.strip_prefix("start container ")?.to_owned()).filter(|_| done)
-        });
-        let serve = Counts::of(steps);
-        let moment = |at: Duration| format!("{}.{:09}", at.as_secs(), at.subsec_nanos());
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
-        let events = self.second.docker(&[
-            "events",
-            "--since",
-            &moment(since.clock),
-            "--until",
-            &moment(now),
-            "--filter=type=container",
-            "--filter=event=start",
-            "--format={{.Actor.Attributes.name}}",
-        ]);
-        let all = Counts::of(events.lines().map(str::to_owned));
-        let dockerd = all.without(&serve);
-        (serve, dockerd)
-    }
 }
 
 /// How often each container was started.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Counts(BTreeMap<String, usize>);
+pub(crate) struct Counts(BTreeMap<String, usize>);
 
 impl Counts {
     fn of(names: impl Iterator<Item = String>) -> Self {
@@ -138,7 +142,7 @@ impl Counts {
         self
     }
 
-    fn total(&self) -> usize {
+    pub(crate) fn total(&self) -> usize {
         self.0.values().sum()
     }
 }
@@ -180,11 +184,11 @@ fn ends_as_declared_after_every_disturbance(live_restore: bool) {
     for (name, disturb) in DISTURBANCES {
         client.more(5, PATIENCE);
         let _until_now = client.take();
-        let since = rig.now();
+        let since = Since::now(&rig.bowline);
         disturb(&mut rig.second);
         let answered = rig.settled(&since);
         client.more(5, PATIENCE);
-        let (serve, dockerd) = rig.started(&since);
+        let (serve, dockerd) = since.started(&rig.bowline, &rig.second);
         let tally = client.take();
         figures::note(
             "dockerd",
@@ -233,20 +237,20 @@ fn after_a_reboot_dockerd_starts_nothing_of_ours_and_serve_starts_everything() {
     let mut rig = Rig::start(false);
     for (name, in_order) in [("in order", true), ("after a loss of power", false)] {
         let before: Vec<_> = USERS.iter().map(|user| starts(&rig.bowline, user)).collect();
-        let since = rig.now();
+        let since = Since::now(&rig.bowline);
         reboot(&mut rig, in_order);
         for user in USERS {
             for (role, seen) in members(&rig.bowline, user) {
                 assert_eq!(seen["State"]["Running"], false, "{user}/{role}: {}", seen["State"]);
             }
         }
-        let (_, alone) = rig.started(&since);
+        let (_, alone) = since.started(&rig.bowline, &rig.second);
         assert_eq!(alone, Counts::default(), "started by dockerd");
 
-        let since = rig.now();
+        let since = Since::now(&rig.bowline);
         rig.bowline.start();
         let answered = rig.settled(&since);
-        let (serve, dockerd) = rig.started(&since);
+        let (serve, dockerd) = since.started(&rig.bowline, &rig.second);
         assert_eq!(dockerd, Counts::default(), "started by dockerd");
         assert_eq!(serve.total(), 6, "{serve:?}");
         let after: Vec<_> = USERS.iter().map(|user| starts(&rig.bowline, user)).collect();

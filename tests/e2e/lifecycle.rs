@@ -11,8 +11,8 @@ use bowline_tests::wait;
 use serde_json::Value;
 
 use crate::support::{
-    LIGHT, PATIENCE, TIME, all_ready, call, catalog, condition, entry, gateway, members, server_state, settled,
-    starts,
+    LIGHT, PATIENCE, TIME, all_ready, call, catalog, condition, entry, gateway, members, server_state,
+    settled, starts,
 };
 
 fn two_servers() -> String {

@@ -1,12 +1,14 @@
 //! Bowline end to end. Every file is one subject; what it needs of the machine it takes from the harness.
 
 mod adopt;
+mod asked;
 mod catalogs;
 mod chains;
 mod cli;
 mod crash;
 mod damage;
 mod dockerd;
+mod dockerd_steps;
 mod events;
 mod foreign;
 mod ground;

@@ -73,8 +73,11 @@ fn remote_servers_of_both_transports_are_ready_without_a_container_and_dialled_a
     let mut bowline = Bowline::new().with("allow-private-remotes", "");
     bowline.start();
     let (new, old) = (Remote::start("http", "0"), Remote::start("sse", "0"));
-    let entries =
-        [("new", new.entry("http")), ("old", old.entry("sse")), ("light", entry(LIGHT, "disableNetwork: true"))];
+    let entries = [
+        ("new", new.entry("http")),
+        ("old", old.entry("sse")),
+        ("light", entry(LIGHT, "disableNetwork: true")),
+    ];
     bowline.apply(&(catalog(&entries) + &gateway("u1", &["new", "old", "light"])));
     all_ready(&bowline, &["u1"]);
     let roles: Vec<_> = members(&bowline, "u1").into_keys().collect();
@@ -141,7 +144,8 @@ fn a_filter_hides_a_tool_and_refuses_its_call_without_a_restart() {
     assert_eq!(status(&bowline, "light")["tools"], 6);
 
     bowline.apply(&gateway("u1", &["{ name: light, tools: { allow: ['e*', pid], deny: [env] } }"]));
-    let (_, took) = wait::until("fewer tools", PATIENCE, || (status(&bowline, "light")["tools"] == 3).then_some(()));
+    let (_, took) =
+        wait::until("fewer tools", PATIENCE, || (status(&bowline, "light")["tools"] == 3).then_some(()));
     let refused = call(&bowline, "u1", "env", "{}");
     assert!(!refused.status.success() && refused.stderr.contains("unknown tool"), "{refused:?}");
     assert_eq!(call(&bowline, "u1", "pid", "{}").ok(), pid, "the server's process is another one");

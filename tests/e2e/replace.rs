@@ -15,7 +15,8 @@ use bowline_tests::wait;
 use serde_json::{Value, json};
 
 use crate::support::{
-    LIGHT, PATIENCE, TIME, all_ready, call, catalog, condition, docker, entry, gateway, gateway_image, settled,
+    LIGHT, PATIENCE, TIME, all_ready, call, catalog, condition, docker, entry, gateway, gateway_image,
+    settled,
 };
 
 const USERS_FAULT: i32 = 1;
@@ -81,7 +82,11 @@ impl Rig {
     /// The failed revision of a unit, or null.
     fn failed(&self, unit: &str) -> Value {
         let status = &self.object()["status"];
-        if unit == "gateway" { status["failedRevision"].clone() } else { status["servers"][0]["failedRevision"].clone() }
+        if unit == "gateway" {
+            status["failedRevision"].clone()
+        } else {
+            status["servers"][0]["failedRevision"].clone()
+        }
     }
 
     /// Ids of the containers that run, by what they are for.
@@ -109,7 +114,8 @@ impl Rig {
         applied.ok();
         wait::until_true("the new revision has been proven", PATIENCE, || {
             let now = self.running();
-            now.contains_key(unit) && now.get(unit) != before.get(unit)
+            now.contains_key(unit)
+                && now.get(unit) != before.get(unit)
                 && self.progressing() == ("False".to_owned(), "Complete".to_owned())
         });
         self.client.more(5, PATIENCE);
@@ -143,7 +149,8 @@ impl Rig {
         let failed = self.failed(unit);
         assert!(failed["revision"].is_string() && failed["message"].is_string(), "{row}: {failed}");
         let begin = Instant::now();
-        let waited = self.bowline.wait_for("gateway/u1/default", "condition=Ready", PATIENCE).fails_with(USERS_FAULT);
+        let waited =
+            self.bowline.wait_for("gateway/u1/default", "condition=Ready", PATIENCE).fails_with(USERS_FAULT);
         assert!(begin.elapsed() < AT_ONCE && waited.contains(word), "{row}: {waited}");
         self.is_not_tried_again(row);
     }
@@ -193,7 +200,9 @@ fn note(row: &str, tally: &Tally, more: &str) {
     let gap = gap.as_millis();
     figures::note(
         "replace",
-        &format!("{row}: {answered} calls answered, {lost} lost, {sessions} new sessions, longest gap {gap} ms; {more}"),
+        &format!(
+            "{row}: {answered} calls answered, {lost} lost, {sessions} new sessions, longest gap {gap} ms; {more}"
+        ),
     );
 }
 
@@ -204,7 +213,10 @@ fn a_good_update_costs_a_client_moments() {
     let tally = rig.replace(&Version::of_server(LIGHT, "command: [--tools, 'echo,env']"), "light");
     note("good update of a server", &tally, "the new one runs");
     assert!(tally.gap < PATIENCE / 10, "{tally:?}");
-    let with = Version { extra: "command: [--tools, 'echo,env']".to_owned(), ..Version::of_gateway(image.reference()) };
+    let with = Version {
+        extra: "command: [--tools, 'echo,env']".to_owned(),
+        ..Version::of_gateway(image.reference())
+    };
     let tally = rig.replace(&with, "gateway");
     note("good update of the gateway", &tally, "the new one runs");
     assert!(tally.gap < PATIENCE / 10, "{tally:?}");
@@ -215,9 +227,10 @@ fn a_bad_image_of_a_server_is_taken_back() {
     let ends = MadeImage::from(LIGHT, ENDS_AT_ONCE);
     let broken = MadeImage::from(LIGHT, "ENTRYPOINT [\"/no/such/program\"]");
     let rig = Rig::start();
-    for (image, row) in
-        [(&ends, "server image whose program ends at once"), (&broken, "server image that cannot be executed")]
-    {
+    for (image, row) in [
+        (&ends, "server image whose program ends at once"),
+        (&broken, "server image that cannot be executed"),
+    ] {
         rig.roll_back(&Version::of_server(image.reference(), GOOD), "light", "light", row);
     }
     rig.retry("light", "server image that cannot be executed");
@@ -266,8 +279,21 @@ fn begun_and_ended(bowline: &Bowline, server: &str, since: Duration) -> Vec<(Str
     let ours = format!("label=dev.bowline.instance={}", bowline.allotment().instance());
     let of_server = format!("label=dev.bowline.server={server}");
     let told = docker([
-        "events", "--since", &since, "--until", &until, "--filter", &ours, "--filter", &of_server, "--filter",
-        "event=start", "--filter", "event=die", "--format", "{{.Action}} {{.ID}}",
+        "events",
+        "--since",
+        &since,
+        "--until",
+        &until,
+        "--filter",
+        &ours,
+        "--filter",
+        &of_server,
+        "--filter",
+        "event=start",
+        "--filter",
+        "event=die",
+        "--format",
+        "{{.Action}} {{.ID}}",
     ]);
     let pair = |line: &str| line.split_once(' ').map(|(action, id)| (action.to_owned(), id.to_owned()));
     told.ok().lines().filter_map(pair).collect()
@@ -288,7 +314,9 @@ fn two_containers_never_run_on_one_volume_and_what_is_stored_survives_a_way_back
     all_ready(&bowline, &["u1"]);
     let note = json!({ "path": "/data/note", "text": "before any change" }).to_string();
     call(&bowline, "u1", "write", &note).ok();
-    for (image, tools) in [(LIGHT, "write,read,pid"), (ends.reference(), "write,read"), (LIGHT, "write,read,env")] {
+    for (image, tools) in
+        [(LIGHT, "write,read,pid"), (ends.reference(), "write,read"), (LIGHT, "write,read,env")]
+    {
         let applied = bowline.cli_with_input(["apply", "-f", "-", "--wait"], &keeper(image, tools));
         match image {
             LIGHT => drop(applied.ok()),
@@ -312,6 +340,9 @@ fn two_containers_never_run_on_one_volume_and_what_is_stored_survives_a_way_back
     let starts = told.iter().filter(|(action, _)| action == "start").count();
     // The first, a good one, a bad one, the way back, and another good one.
     assert!(starts >= 5, "{told:?}");
-    figures::note("replace", &format!("server with a volume: {starts} starts, never two at once, its data kept"));
+    figures::note(
+        "replace",
+        &format!("server with a volume: {starts} starts, never two at once, its data kept"),
+    );
     bowline.cli(["delete", "gateway/u1/default", "--volumes"]).ok();
 }

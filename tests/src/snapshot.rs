@@ -19,7 +19,7 @@ use crate::engine::{Engine, id, label};
 use crate::postgres::Postgres;
 
 /// Fields of an inspect that say when and where, not what.
-const VOLATILE: [&str; 24] = [
+const VOLATILE: [&str; 25] = [
     "Id",
     "Created",
     "Pid",
@@ -42,16 +42,19 @@ const VOLATILE: [&str; 24] = [
     "Hostname",
     "Aliases",
     "dev.bowline.spec-hash",
+    "specHash",
     "creationTimestamp",
     "revision",
 ];
 
 /// Fields that say in which instance, and after how many edits and requests.
-const HISTORY: [&str; 5] = [
+const HISTORY: [&str; 7] = [
     "\"generation\":",
     "\"dev.bowline.generation\":",
     "\"dev.bowline.instance\":",
     "\"dev.bowline.installation\":",
+    "\"instance\":",
+    "\"installation\":",
     "\"restarts\":",
 ];
 
@@ -66,6 +69,7 @@ impl Snapshot {
         let (engine, instance) = (bowline.engine(), bowline.allotment().instance());
         let (mut masks, leases) = masks(postgres);
         masks.push((bowline.runtime_dir().display().to_string(), "<runtime directory>".to_owned()));
+        masks.push((bowline.state_dir().display().to_string(), "<state directory>".to_owned()));
         masks.push((format!("_{instance}"), "_<instance>".to_owned()));
         masks.sort_by_key(|(from, _)| std::cmp::Reverse(from.len()));
         let mut objects = BTreeMap::from([("leases".to_owned(), leases)]);
@@ -100,7 +104,8 @@ impl Snapshot {
     pub fn of_specification(mut self) -> Self {
         for text in self.0.values_mut() {
             // One field is one line.
-            let kept = text.lines().filter(|line| !HISTORY.iter().any(|field| line.trim_start().starts_with(field)));
+            let kept =
+                text.lines().filter(|line| !HISTORY.iter().any(|field| line.trim_start().starts_with(field)));
             *text = kept.map(|line| format!("{line}\n")).collect();
         }
         self
@@ -246,7 +251,8 @@ mod tests {
 
     #[test]
     fn a_mask_covers_whole_words_only() {
-        let masks = [("_t1-2".to_owned(), "_<instance>".to_owned()), ("2300".to_owned(), "<port>".to_owned())];
+        let masks =
+            [("_t1-2".to_owned(), "_<instance>".to_owned()), ("2300".to_owned(), "<port>".to_owned())];
         let text = "mcp-gateway-u1_t1-2 127.0.0.1:2300 sha256:a2300b _t1-22 23001 2300".to_owned();
         let expected = "mcp-gateway-u1_<instance> 127.0.0.1:<port> sha256:a2300b _t1-22 23001 <port>";
         assert_eq!(replaced(text, &masks), expected);

@@ -4,9 +4,12 @@
 //! ([`peer`]); every refusal leaves as an RFC 9457 problem through one conversion ([`problem`]); what goes
 //! over the wire is declared in [`wire`], which the command line compiles, too.
 //!
-//! Logs are the one thing that needs the host: their route hands the request on to the controller's own socket.
+//! Logs are the one thing that needs the host: their route hands the request on to the controller's own socket, which
+//! is also told of the gateways that somebody asks for.
 
+mod asked;
 mod body;
+mod controller;
 mod hub;
 mod middleware;
 mod peer;

@@ -1,6 +1,5 @@
 //! The routes.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::routing::{delete, get, post, put};
@@ -9,6 +8,8 @@ use bowline_core::object::{API_VERSION, GatewayKey, ObjectKey, Stored};
 use bowline_store::Store;
 use tokio_util::sync::CancellationToken;
 
+use crate::asked::Asked;
+use crate::controller::Controller;
 use crate::hub::Hub;
 use crate::middleware::around;
 use crate::problem::Problem;
@@ -44,21 +45,24 @@ pub(crate) struct Context {
     /// The spec directory, where one is followed.
     specs: Option<SpecDirectory>,
     version: &'static str,
-    controller_socket: Arc<PathBuf>,
+    controller: Controller,
+    asked: Asked,
     preview: Arc<Preview>,
 }
 
 impl Context {
     pub(crate) fn new(store: Store, settings: Settings, hub: Hub, stop: CancellationToken) -> Self {
         let Settings { socket: _, controller_socket, version, preview, specs } = settings;
+        let controller = Controller::at(controller_socket);
         Context {
+            asked: Asked::new(controller.clone(), stop.clone()),
             store,
             hub,
             stop,
             service_uid: rustix::process::geteuid().as_raw(),
             specs,
             version,
-            controller_socket: Arc::new(controller_socket),
+            controller,
             preview: Arc::new(preview),
         }
     }

@@ -40,7 +40,7 @@ const ACCEPT_REST: Duration = Duration::from_millis(100);
 pub struct Settings {
     /// Where to listen.
     pub socket: PathBuf,
-    /// The controller's own socket, which serves logs.
+    /// The controller's own socket, which serves logs and is told what is asked for.
     pub controller_socket: PathBuf,
     /// Version of the program, for `GET /v1/version`.
     pub version: &'static str,

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{Api, Preview, Settings, SpecDirectory, connect};
 
 mod apply;
+mod asked;
 mod catalogs;
 mod edit;
 mod events;

@@ -98,7 +98,9 @@ pub(crate) fn row(object: &Object, format: Format, now: DateTime<Utc>) -> Vec<St
                 let servers = if servers.is_empty() { dash() } else { servers.join(",") };
                 [servers, status.endpoint.map_or_else(dash, |endpoint| endpoint.url)]
             }
-            Kind::ClusterCatalog | Kind::Catalog => [metadata.generation.to_string(), metadata.managed_by.clone()],
+            Kind::ClusterCatalog | Kind::Catalog => {
+                [metadata.generation.to_string(), metadata.managed_by.clone()]
+            }
         });
     }
     row

@@ -98,7 +98,8 @@ async fn serve(settings: &Settings, store: &Store, stop: &CancellationToken) -> 
         let progress = Arc::clone(&controller.progress);
         tokio::spawn(async move { notify::feed(period, |limit| progress.stalled(limit)).await })
     });
-    let worked = Box::pin(work(settings, store, &Arc::new(host), &controller, specs.as_ref(), lock, stop)).await;
+    let worked =
+        Box::pin(work(settings, store, &Arc::new(host), &controller, specs.as_ref(), lock, stop)).await;
     notify::stopping();
     if let Some(watchdog) = watchdog {
         watchdog.abort();

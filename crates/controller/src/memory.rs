@@ -102,12 +102,15 @@ impl Memory {
         };
         let full = first.saturating_mul(1 << (count - 1).min(20)).min(LONGEST_HOLD);
         let until = now + full.mul_f64(0.5 + 0.5 * rand::random::<f64>());
-        entry.units.insert(unit, Failure {
-            count,
-            until,
-            message: failure.message.clone(),
-            refused: failure.class == FailureClass::Refused,
-        });
+        entry.units.insert(
+            unit,
+            Failure {
+                count,
+                until,
+                message: failure.message.clone(),
+                refused: failure.class == FailureClass::Refused,
+            },
+        );
     }
 
     /// Forgets the failures of a unit that has succeeded or has nothing to do.

@@ -4,19 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bowline_core::causes::with_causes;
-use bowline_core::desired::{Declared, Desired, Moment, Settings, Wanted, desire};
+use bowline_core::desired::{Declared, Desired, Moment, Settings, desire};
 use bowline_core::floor;
 use bowline_core::labels::Role;
 use bowline_core::lease::{Holder, LeaseKind, LeaseSlot};
 use bowline_core::object::{EventType, GatewayKey, Stored};
 use bowline_core::observed::{ContainerState, Observed, Probe};
-use bowline_core::plan::{Plan, plan};
+use bowline_core::plan::{Plan, Unit, plan};
 use bowline_core::report::{self, Early, Facts};
 use bowline_core::rollout::{Failed, Rollouts};
 use bowline_core::schedule::Outcome;
 use bowline_core::status::{ConditionType, GatewayStatus, ROLLED_BACK};
+use bowline_core::step::Step;
 use bowline_store::{DbError, GatewayError, GatewayRecord, Placement, Store};
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use self::declare::declare;
@@ -39,8 +40,12 @@ const AWAY: Duration = Duration::from_secs(3);
 /// but time tells.
 const LEASE_RETRY: Duration = Duration::from_secs(10);
 
-/// How soon a run looks again while a container is on trial: its time is over without an event.
-const TRIAL_LOOK: Duration = Duration::from_secs(1);
+/// How soon a run looks again while a container is on trial: its time is over without an event. One that is on trial
+/// for long waits for something else.
+fn trial_look(since: DateTime<Utc>) -> Duration {
+    let age = Utc::now().signed_duration_since(since).to_std().unwrap_or_default();
+    (age / 30).clamp(Duration::from_secs(1), Duration::from_secs(15))
+}
 
 /// Why a run ended early.
 #[derive(Debug, thiserror::Error)]
@@ -159,7 +164,10 @@ impl<W: World> Reconciler<W> {
         let previous = previous_status(&record.object);
         let mut declared = declare(record, &placement)?;
         let uid = declared.metadata.uid;
-        self.lessor().provide(&mut declared, Utc::now()).await?;
+        let paused = declared.is_paused();
+        if !paused {
+            self.lessor().provide(&mut declared, Utc::now()).await?;
+        }
         let has_volumes = self.claim_volumes(&mut declared).await?;
 
         let mut observed = self.world.observe(key, &declared.images(&self.settings)).await?;
@@ -174,15 +182,15 @@ impl<W: World> Reconciler<W> {
         // What failed on the way forward does not hold up the way back.
         let revision = revision(&desired.rollouts);
         let (holds, _) = self.memory.recall(key, &revision);
-        let plan = match declared.is_paused() {
+        let plan = match paused {
             true => Plan::default(),
             false => plan(Some(&desired), &observed, &holds, moment.now),
         };
         floor::check(&plan, key, &self.settings)?;
-        if !declared.is_paused() {
+        if !paused {
             self.record(&declared, &desired).await?;
         }
-        self.watch(key, &declared, &desired, &observed);
+        self.watch(key, &declared, &desired, &observed, &plan);
         let failed = self.execute(key, uid, &revision, &plan).await?;
         self.heed(&declared, &failed).await?;
 
@@ -200,11 +208,11 @@ impl<W: World> Reconciler<W> {
         status.next_attempt_time = holds.values().min().copied().or(status.next_attempt_time);
         self.report(uid, placement.epoch, previous.as_ref(), &status).await?;
         self.store.put_observed(uid, placement.epoch, &json(&observed), Utc::now()).await?;
-        if failed.is_empty() && self.lessor().release_unneeded(&declared, &observed).await? {
+        if !paused && failed.is_empty() && self.lessor().release_unneeded(&declared, &observed).await? {
             // What is given back stands in a file of the gateway still.
             return Ok(Outcome::Again(LOOK_AGAIN));
         }
-        if failed.is_empty() {
+        if !paused && failed.is_empty() {
             self.release_volumes(&declared, &observed).await?;
         }
         let mut plan = plan;
@@ -214,7 +222,10 @@ impl<W: World> Reconciler<W> {
             plan.again_at = Some(plan.again_at.map_or(retry, |at| at.min(retry)));
         }
         let next = self.next(&plan, holds.values().min().copied());
-        Ok(if desired.rollouts.on_trial() { next.within(TRIAL_LOOK) } else { next })
+        Ok(match desired.rollouts.trial_since() {
+            Some(since) if !paused && !desired.suspended => next.within(trial_look(since)),
+            _ => next,
+        })
     }
 
     /// Writes what the steps to come are made from, before the first of them: after a crash the same image ids are
@@ -283,7 +294,6 @@ impl<W: World> Reconciler<W> {
     ) -> Option<Probe> {
         let uid = declared.metadata.uid;
         if !runs(observed, uid) {
-            self.prober.reset(uid);
             return None;
         }
         let was_available = previous.is_some_and(|status| status.is_true(ConditionType::Available, 0));
@@ -297,8 +307,19 @@ impl<W: World> Reconciler<W> {
     }
 
     /// Tells the prober what this gateway should answer.
-    fn watch(&self, key: &GatewayKey, declared: &Declared, desired: &Desired, observed: &Observed) {
-        let wanted = matches!(desired.gateway, Wanted::Container(_)) || runs(observed, desired.uid);
+    /// One that neither runs nor is about to be started is not asked: the answer is known, and no news.
+    fn watch(
+        &self,
+        key: &GatewayKey,
+        declared: &Declared,
+        desired: &Desired,
+        observed: &Observed,
+        plan: &Plan,
+    ) {
+        let starts = plan.steps.iter().any(|planned| {
+            planned.unit == Unit::Gateway && matches!(planned.step, Step::StartContainer { .. })
+        });
+        let wanted = starts || runs(observed, desired.uid);
         match port(declared) {
             Some(port) if !desired.suspended && wanted => {
                 let target = Target {

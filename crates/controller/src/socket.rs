@@ -1,5 +1,5 @@
 //! The controller's own unix socket: what needs the host and therefore cannot be answered by the API half, the
-//! logs of a gateway, and what is worth a look when something is stuck, the queue.
+//! logs of a gateway; which gateway somebody asks for; and what is worth a look when something is stuck, the queue.
 //!
 //! The socket lies in a directory of mode 0700, so only root and the service's own account reach it; the API half
 //! has checked the caller before it asks here.
@@ -10,13 +10,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bowline_core::object::GatewayKey;
+use bowline_core::schedule::Trigger;
 use bowline_host::{Host, LogOptions, LogsError};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
-use hyper::{Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
@@ -81,6 +82,7 @@ async fn answer(request: &Request<Incoming>, host: &Host, queue: &Queue<GatewayK
     let query = Query::parse(request.uri().query().unwrap_or_default());
     match request.uri().path() {
         "/v1/logs" => logs(&query, host).await,
+        "/v1/wanted" if request.method() == Method::POST => wanted(&query, queue),
         "/debug/queue" => text(StatusCode::OK, queue_table(queue)),
         _ => text(StatusCode::NOT_FOUND, "not found\n".to_owned()),
     }
@@ -108,6 +110,16 @@ async fn logs(query: &Query, host: &Host) -> Response<Body> {
         Err(error @ LogsError::NoContainer { .. }) => text(StatusCode::NOT_FOUND, format!("{error}\n")),
         Err(error @ LogsError::Host(_)) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")),
     }
+}
+
+/// Somebody asks for this gateway: it goes before those that nobody asks for (Q29). Before the first listing, too:
+/// what the queue knows by then, it keeps.
+fn wanted(query: &Query, queue: &Queue<GatewayKey>) -> Response<Body> {
+    let (Some(namespace), Some(name)) = (query.get("namespace"), query.get("name")) else {
+        return text(StatusCode::BAD_REQUEST, "namespace and name are needed\n".to_owned());
+    };
+    queue.add(GatewayKey::new(namespace, name), Trigger::Wanted);
+    text(StatusCode::NO_CONTENT, String::new())
 }
 
 /// One line per key that waits, runs or is held back.
@@ -169,7 +181,20 @@ fn decode(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use bowline_core::schedule::Limits;
+
     use super::*;
+
+    #[test]
+    fn who_is_asked_for_before_the_first_listing_is_in_the_queue() {
+        let queue = Queue::new(Limits::default());
+        let ask = |query| wanted(&Query::parse(query), &queue).status();
+        assert_eq!(ask("namespace=u1"), StatusCode::BAD_REQUEST);
+        assert_eq!(queue.keys(), []);
+        assert_eq!(ask("namespace=u1&name=default"), StatusCode::NO_CONTENT);
+        let keys: Vec<_> = queue.keys().into_iter().map(|state| state.key).collect();
+        assert_eq!(keys, [GatewayKey::new("u1", "default")]);
+    }
 
     #[test]
     fn parameters_are_decoded() {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bowline_core::object::GatewayKey;
 use bowline_core::schedule::Trigger;
-use bowline_host::{HostHint, Host, Inventory};
+use bowline_host::{Host, HostHint, Inventory};
 use bowline_store::{DbError, Hint, Scope, Store};
 use chrono::Utc;
 use futures::StreamExt;

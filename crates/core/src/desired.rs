@@ -30,8 +30,8 @@ mod servers;
 mod volumes;
 
 pub use declared::{Declared, Layer, Pin, Pins, Requests, Settings};
-pub use rollouts::Moment;
 pub use files::{RECOVERY_FILE, Recovery, bound_directories, server_directory, watched_directories};
+pub use rollouts::Moment;
 
 /// What shall be there for one gateway.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +65,17 @@ pub struct Desired {
     pub gateway_instead: Option<Box<WantedContainer>>,
     /// The record of every container after this look; written before anything is done because of it.
     pub rollouts: Rollouts,
+}
+
+impl Desired {
+    /// The gateway container that shall run: the declared one, or the one that stays in its place.
+    pub fn gateway_target(&self) -> Option<&WantedContainer> {
+        match (&self.gateway_instead, &self.gateway) {
+            (Some(instead), _) => Some(instead),
+            (None, Wanted::Container(container)) => Some(container),
+            (None, _) => None,
+        }
+    }
 }
 
 /// A network that shall be there.
@@ -192,12 +203,7 @@ fn limits(resources: Resources, defaults: Resources) -> Limits {
 }
 
 /// Decides what shall be there.
-pub fn desire(
-    declared: &Declared,
-    observed: &Observed,
-    settings: &Settings,
-    moment: Moment<'_>,
-) -> Desired {
+pub fn desire(declared: &Declared, observed: &Observed, settings: &Settings, moment: Moment<'_>) -> Desired {
     Rendering { declared, observed, settings, moment, key: declared.key() }.desired()
 }
 
@@ -212,12 +218,13 @@ struct Rendering<'a> {
 
 impl Rendering<'_> {
     fn desired(&self) -> Desired {
-        let mut pins = Pins { generation: self.declared.metadata.generation, images: BTreeMap::new() };
+        let mut pins = self.pins_of_this_generation();
         let mut rollouts = Rollouts::default();
         let (servers, rendered) = self.servers(&mut pins, &mut rollouts);
         let (config, config_revision) = self.gateway_file(&rendered);
         let gateway_image = self.declared.gateway_image(self.settings);
         let gateway = self.gateway(&gateway_image, &mut pins);
+        // Remote servers have no record that would tell whether they are the same: they do not count.
         let steady = rollouts.servers.iter().filter(|(_, rollout)| rollout.trial.is_none());
         let unchanged = steady.map(|(name, _)| name.clone()).collect();
         let settled = self.settle(&Unit::Gateway, &gateway, None, &config_revision, &unchanged);
@@ -228,7 +235,7 @@ impl Rendering<'_> {
             suspended: self.declared.spec.is_suspended(),
             network: self.network(),
             directories: files::directories(&rendered),
-            files: vec![config, self.tokens_file(), self.recovery_file(&pins)],
+            files: vec![config, self.tokens_file(), self.recovery_file(&pins, &rollouts)],
             config_revision,
             tokens_revision: self.declared.tokens_revision,
             gateway,
@@ -266,13 +273,27 @@ impl Rendering<'_> {
         }
     }
 
+    /// The name of our network: the one that it has, or else a free one. (Which names are taken is not known at
+    /// once after a start, and must not move containers to somebody else's network then.)
     fn network_name(&self) -> String {
-        self.free_name(names::network(&self.settings.owner.instance, &self.key))
+        let uid = self.uid();
+        let own = self.observed.networks.iter().find(|seen| {
+            seen.identity.uid == uid
+                && self.network_spec().is_some_and(|spec| spec_hash(&spec) == seen.identity.spec_hash)
+        });
+        own.map_or_else(
+            || self.free_name(names::network(&self.settings.owner.instance, &self.key)),
+            |own| own.name.clone(),
+        )
+    }
+
+    fn network_spec(&self) -> Option<NetworkSpec> {
+        let lease = self.declared.lease(LeaseKind::Subnet, Holder::Gateway)?;
+        Some(NetworkSpec { subnet: Subnet::from_lease(lease)? })
     }
 
     fn network(&self) -> Option<DesiredNetwork> {
-        let lease = self.declared.lease(LeaseKind::Subnet, Holder::Gateway)?;
-        let spec = NetworkSpec { subnet: Subnet::from_lease(lease)? };
+        let spec = self.network_spec()?;
         let identity = self.identity(Role::Network, spec_hash(&spec));
         Some(DesiredNetwork { name: self.network_name(), identity, spec })
     }
@@ -293,6 +314,20 @@ impl Rendering<'_> {
             Role::Server(server) => names::server_container(instance, &self.key, server),
             Role::Gateway | Role::Network => names::gateway_container(instance, &self.key),
         })
+    }
+
+    /// What is pinned already of the containers that are still declared: a passing hindrance unpins nothing.
+    fn pins_of_this_generation(&self) -> Pins {
+        let Declared { metadata, spec, pins, .. } = self.declared;
+        let generation = metadata.generation;
+        let mut images = BTreeMap::new();
+        if pins.generation == generation {
+            let servers = spec.servers.iter().filter(|server| server.is_enabled());
+            let units = servers.map(|server| Unit::Server(server.name.clone())).chain([Unit::Gateway]);
+            images.extend(units.filter_map(|unit| pins.images.get_key_value(&unit.to_string())));
+        }
+        let images = images.into_iter().map(|(unit, pin)| (unit.clone(), pin.clone())).collect();
+        Pins { generation, images }
     }
 
     /// The image for a reference: the pinned id while this generation lasts, nobody asked for a restart, and the

@@ -26,8 +26,8 @@ pub mod schema;
 pub mod status;
 pub mod step;
 pub mod template;
-pub mod volume;
 pub mod tool_filter;
+pub mod volume;
 pub mod yaml;
 
 #[cfg(test)]

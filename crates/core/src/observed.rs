@@ -74,8 +74,43 @@ pub struct Live {
     pub limits: Limits,
     /// `HostConfig.MemorySwap` in bytes; with us the same as the memory.
     pub memory_swap: i64,
+    /// Limits that this Engine cannot hold: what it tells of them is nobody's doing, and no update changes it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub unheld: BTreeSet<Limit>,
     /// Ids of the networks that it is attached to. A container that was never started has none.
     pub networks: BTreeSet<String>,
+}
+
+impl Live {
+    /// Whether the container has these limits, as far as the Engine can hold them.
+    pub fn has(&self, wanted: &Limits) -> bool {
+        let told = |limit, told, wanted| if self.unheld.contains(&limit) { wanted } else { told };
+        let live = Limits {
+            memory: told(Limit::Memory, self.limits.memory, wanted.memory),
+            pids: told(Limit::Pids, self.limits.pids, wanted.pids),
+            cpu_shares: match self.unheld.contains(&Limit::CpuShares) {
+                true => wanted.cpu_shares,
+                false => self.limits.cpu_shares,
+            },
+            nano_cpus: self.limits.nano_cpus,
+        };
+        wanted.are(&live) && told(Limit::Swap, self.memory_swap, wanted.memory) == wanted.memory
+    }
+}
+
+/// A limit that an Engine drops, with a warning, where the kernel has nothing to hold it with. (One on CPU time is
+/// none of these: a create that asks for it is refused then.)
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Limit {
+    /// `Memory`.
+    Memory,
+    /// `MemorySwap`: many kernels do not account for swap unless they are told to.
+    Swap,
+    /// `CpuShares`.
+    CpuShares,
+    /// `PidsLimit`.
+    Pids,
 }
 
 /// State of a container, in the Engine's words.

@@ -31,6 +31,8 @@ pub enum Unit {
     Gateway,
     /// The container of the server with this registry key.
     Server(String),
+    /// The running gateway's reading of its files.
+    Reload,
     /// What must not go before the containers that use it: networks and files. Skipped once anything has failed.
     Cleanup,
 }
@@ -52,6 +54,7 @@ impl fmt::Display for Unit {
             Unit::Shared => f.write_str("shared"),
             Unit::Gateway => f.write_str("gateway"),
             Unit::Server(server) => write!(f, "server {server}"),
+            Unit::Reload => f.write_str("reload"),
             Unit::Cleanup => f.write_str("cleanup"),
         }
     }
@@ -157,6 +160,7 @@ impl Planner<'_> {
             self.ensure_files(desired);
             self.ensure_network(desired);
             self.ensure_containers(desired, &fates);
+            self.reload_if_stale(desired);
         }
         self.remove_leftover_paths(desired);
     }

@@ -187,6 +187,30 @@ impl Facts<'_> {
         })
     }
 
+    /// Why what runs is not what is declared, where it runs at all and was not taken back on purpose.
+    fn is_not_as_declared(&self, unit: &Unit, wanted: &Wanted) -> Option<(&'static str, String)> {
+        let role = match unit {
+            Unit::Gateway => Role::Gateway,
+            Unit::Server(server) => Role::Server(server.clone()),
+            Unit::Shared | Unit::Reload | Unit::Cleanup => return None,
+        };
+        let Wanted::Container(declared) = wanted else {
+            let what = match wanted {
+                Wanted::Image(_) => "ImageMissing",
+                Wanted::Lease { .. } => "LeaseExhausted",
+                _ => "NotPossible",
+            };
+            return Some((what, "what runs is the revision before the declared one".to_owned()));
+        };
+        let runs = &self.container(&role)?.identity.spec_hash;
+        let failed = self.desired.rollouts.of(unit).and_then(|rollout| rollout.failed.as_ref());
+        let taken_back = failed.is_some_and(|failed| failed.spec_hash == declared.identity.spec_hash);
+        if *runs == declared.identity.spec_hash || taken_back {
+            return None;
+        }
+        Some(("Replacing", "what runs is the revision before the declared one".to_owned()))
+    }
+
     fn is_rolled_back(&self, server: &DesiredServer) -> bool {
         self.desired.rollouts.servers.get(&server.name).is_some_and(|rollout| rollout.failed.is_some())
     }
@@ -259,7 +283,8 @@ impl Facts<'_> {
                 Some(format!("{unit} runs as it did before the last change: {reason}: {message}"))
             })
             .collect();
-        if self.failures.is_empty() && !rolled_back.is_empty() && !self.changes_engine() {
+        let on_trial = self.desired.rollouts.on_trial();
+        if self.failures.is_empty() && !rolled_back.is_empty() && !self.changes_engine() && !on_trial {
             let hint = "change it, or `bowline retry`";
             return verdict(
                 ConditionStatus::False,
@@ -316,6 +341,9 @@ impl Facts<'_> {
         let Verdict(_, available_status, reason, message) = available;
         if *available_status != ConditionStatus::True {
             return verdict(*available_status, reason, message.clone());
+        }
+        if let Some((reason, message)) = self.is_not_as_declared(&Unit::Gateway, &self.desired.gateway) {
+            return verdict(ConditionStatus::False, reason, message);
         }
         let loaded = self.gateway_state().map(|state| state.config_revision.as_str());
         if loaded.is_some_and(|loaded| loaded != self.desired.config_revision) {
@@ -433,6 +461,13 @@ impl Facts<'_> {
             Wanted::Container(_) => match container.map(|container| container.state) {
                 None => (ServerState::Pending, None, None),
                 Some(ContainerState::Running) => match answering(report) {
+                    (ServerState::Running, None, None)
+                        if self
+                            .is_not_as_declared(&Unit::Server(server.name.clone()), &server.wanted)
+                            .is_some() =>
+                    {
+                        (ServerState::Starting, Some("Replacing"), None)
+                    }
                     (ServerState::Running, None, None) if self.is_rolled_back(server) => {
                         (ServerState::Running, Some(ROLLED_BACK), None)
                     }

@@ -18,12 +18,16 @@ use crate::gateway_file::{GatewayState, ServerPhase};
 use crate::labels::Role;
 use crate::observed::{ContainerState, Observed, ObservedContainer, Probe};
 use crate::plan::Unit;
+use crate::report::MISSES;
 
 /// How long a new server may say that it failed before that counts: its first attempt may meet a neighbour that
 /// is being replaced, too.
 const SECOND_CHANCE: Duration = Duration::from_secs(3);
 /// Starts by Docker alone after which a new container counts as one that does not run.
 const CRASHES: i64 = 2;
+/// Failed steps of any kind after which a new container that was never started counts as one that cannot be: some
+/// eight seconds with their pauses.
+const STUCK: u32 = 6;
 /// Failed starts after which a new container counts as one that cannot be started. The first may have met an
 /// Engine that was about to stop.
 const FAILED_STARTS: u32 = 2;
@@ -46,7 +50,7 @@ impl Rollouts {
         match unit {
             Unit::Gateway => Some(&self.gateway),
             Unit::Server(server) => self.servers.get(server),
-            Unit::Shared | Unit::Cleanup => None,
+            Unit::Shared | Unit::Reload | Unit::Cleanup => None,
         }
     }
 
@@ -59,6 +63,11 @@ impl Rollouts {
     /// Whether any container is on trial.
     pub fn on_trial(&self) -> bool {
         self.iter().any(|(_, rollout)| rollout.trial.is_some())
+    }
+
+    /// Since when the oldest trial is on.
+    pub fn trial_since(&self) -> Option<DateTime<Utc>> {
+        self.iter().filter_map(|(_, rollout)| Some(rollout.trial.as_ref()?.since)).min()
     }
 
     /// What distinguishes this state for the memory of failures: what failed on the way forward says nothing of
@@ -158,6 +167,8 @@ pub(crate) struct Look<'a> {
     pub(crate) config_revision: &'a str,
     /// Of the gateway: servers that do not change now. Of a server: empty.
     pub(crate) unchanged: &'a BTreeSet<String>,
+    /// Servers that have answered at some time.
+    pub(crate) proven_servers: BTreeSet<String>,
     /// Of a server: whether the gateway itself is on trial.
     pub(crate) gateway_on_trial: bool,
 }
@@ -198,7 +209,7 @@ impl Rollout {
         let begun = self.trial.as_ref().filter(|trial| trial.spec_hash == *hash);
         let trial = match begun {
             Some(begun) => look.take_configuration(begun.clone()),
-            None => look.begin(hash),
+            None => look.begin(hash, self.trial.as_ref()),
         };
         match look.judge(&trial, proven.is_some()) {
             Verdict::Proven => Rollout { proven: here(), trial: None, failed: None },
@@ -222,10 +233,17 @@ impl Rollout {
 }
 
 impl Look<'_> {
-    fn begin(&self, hash: &str) -> Trial {
-        let told = self.state().map_or(&[][..], |state| &state.servers);
-        let answered = told.iter().filter(|told| told.phase == ServerPhase::Running);
-        let answered = answered.map(|told| told.name.clone()).collect();
+    /// A trial begins. What answered before another trial that it cuts short must not be lost by this one either;
+    /// and where nobody tells what answers, everything that ever did counts.
+    fn begin(&self, hash: &str, before: Option<&Trial>) -> Trial {
+        let mut answered = before.map(|trial| trial.answered.clone()).unwrap_or_default();
+        match self.state() {
+            Some(state) => {
+                let running = state.servers.iter().filter(|told| told.phase == ServerPhase::Running);
+                answered.extend(running.map(|told| told.name.clone()));
+            }
+            None => answered.extend(self.proven_servers.iter().cloned()),
+        }
         let config_revision = self.config_revision.to_owned();
         Trial { spec_hash: hash.to_owned(), since: self.now, answered, config_revision }
     }
@@ -247,6 +265,11 @@ impl Look<'_> {
         } else {
             trial
         }
+    }
+
+    /// Whether the probes have come to a conclusion; one that was missed is none.
+    fn has_answered_or_not(&self) -> bool {
+        self.probe().is_some_and(|probe| probe.healthy || probe.misses >= MISSES)
     }
 
     fn probe(&self) -> Option<&Probe> {
@@ -296,17 +319,22 @@ impl Look<'_> {
         let Some(started) = started else {
             let tries = self.trouble.map_or(0, |trouble| trouble.count);
             let final_error = !container.error.is_empty() && tries >= FAILED_STARTS;
+            // The old one is stopped by now, whatever it is that keeps this one from being started.
+            let stuck = self.trouble.filter(|trouble| trouble.count >= STUCK);
             return match refused {
                 Some(trouble) => Verdict::Failed("StartFailed", trouble.message.clone()),
                 None if final_error => Verdict::Failed("StartFailed", container.error.clone()),
-                None => Verdict::Pending,
+                None => match stuck {
+                    Some(trouble) => Verdict::Failed("StartFailed", trouble.message.clone()),
+                    None => Verdict::Pending,
+                },
             };
         };
         let in_time = started.max(trial.since) + self.deadline > self.now;
         match self.unit {
             Unit::Server(server) => self.judge_server(server, trial, started, in_time),
             // Nobody has asked it yet since it, or this controller, was started.
-            _ if in_time || self.probe().is_none() => Verdict::Pending,
+            _ if in_time || !self.has_answered_or_not() => Verdict::Pending,
             _ => Verdict::Failed("ProgressDeadlineExceeded", self.what_lacks(trial)),
         }
     }
@@ -321,7 +349,8 @@ impl Look<'_> {
             told.filter(|told| told.phase == ServerPhase::Failed).and_then(|told| told.last_error.as_ref());
         match error {
             // What was told before its second chance was over may speak of the container before this one.
-            Some(error) if error.at > started + SECOND_CHANCE => {
+            // A process that ended says more than one that is slow, which has its whole time.
+            Some(error) if error.exit.is_some() && error.at > started + SECOND_CHANCE => {
                 Verdict::Failed("ServerFailed", error.message.clone())
             }
             _ if in_time => Verdict::Pending,

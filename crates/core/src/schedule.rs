@@ -13,6 +13,8 @@ pub enum Trigger {
     Edited,
     /// The world moved, or a resync: waits for back-off to end (Q14).
     Noticed,
+    /// Somebody asks for it: as what is noticed, and once it is due it goes before what nobody asks for (Q29).
+    Wanted,
 }
 
 /// What a finished run asks for.
@@ -75,6 +77,8 @@ struct Entry {
     running: bool,
     /// What was asked for during the run.
     asked_meanwhile: Option<Trigger>,
+    /// Whether somebody has asked for it since its last start.
+    wanted: bool,
 }
 
 /// One key as shown by `/debug/queue`.
@@ -121,6 +125,7 @@ impl<K: Clone + Eq + Hash + Ord> Schedule<K> {
             entry.floor = None;
             entry.failures = 0;
         }
+        entry.wanted |= trigger == Trigger::Wanted;
         if entry.running {
             entry.asked_meanwhile = match (entry.asked_meanwhile, trigger) {
                 (Some(Trigger::Edited), _) | (_, Trigger::Edited) => Some(Trigger::Edited),
@@ -133,7 +138,8 @@ impl<K: Clone + Eq + Hash + Ord> Schedule<K> {
         entry.due = Some(entry.due.map_or(ready, |due| due.min(ready)));
     }
 
-    /// Takes the key that has been due longest and marks it running; `None` when nothing may start now.
+    /// Takes the key that has been due longest, a wanted one before all others (Q29), and marks it running; `None`
+    /// when nothing may start now.
     pub fn start(&mut self, now: Instant) -> Option<K> {
         if self.closed || !self.gate_open || self.running >= self.limits.concurrency {
             return None;
@@ -141,11 +147,14 @@ impl<K: Clone + Eq + Hash + Ord> Schedule<K> {
         let key = self
             .entries
             .iter()
-            .filter_map(|(key, entry)| entry.due.filter(|due| *due <= now).map(|due| (due, key)))
+            .filter_map(|(key, entry)| {
+                entry.due.filter(|due| *due <= now).map(|due| (!entry.wanted, due, key))
+            })
             .min()
-            .map(|(_, key)| key.clone())?;
+            .map(|(_, _, key)| key.clone())?;
         let entry = self.entries.get_mut(&key)?;
         entry.due = None;
+        entry.wanted = false;
         entry.running = true;
         self.running += 1;
         Some(key)

@@ -109,7 +109,10 @@ fn gateway_spec() -> Value {
             ),
             ("resources", said(resources(64), "Resources of its container; `serverDefaults` complete them.")),
             ("profile", profile()),
-            ("tools", said(tool_filter(), "Which of its tools are offered, by the server's own names for them.")),
+            (
+                "tools",
+                said(tool_filter(), "Which of its tools are offered, by the server's own names for them."),
+            ),
         ],
     );
     let defaults = object(
@@ -213,13 +216,15 @@ fn gateway_spec() -> Value {
 /// A ClusterCatalog's name, or a reference that says the kind.
 fn catalog_reference() -> Value {
     let name = json!({ "type": "string", "pattern": DNS_LABEL, "description": "Its name." });
-    let kind = |kind: Kind| {
-        json!({ "const": kind.as_str(), "description": "Whether it is everybody's or one tenant's." })
-    };
+    let kind = |kind: Kind| json!({ "const": kind.as_str(), "description": "Whether it is everybody's or one tenant's." });
     let cluster = object(
         gateway::CATALOG_REFERENCE_FIELDS,
         &["kind", "name"],
-        &[("kind", kind(Kind::ClusterCatalog)), ("name", name.clone()), ("namespace", json!({ "type": "null" }))],
+        &[
+            ("kind", kind(Kind::ClusterCatalog)),
+            ("name", name.clone()),
+            ("namespace", json!({ "type": "null" })),
+        ],
     );
     let namespace = json!({
         "type": ["string", "null"],
@@ -326,7 +331,8 @@ fn tool_filter() -> Value {
             "description": description,
         })
     };
-    let allow = patterns("The only tools that are offered, by the server's own names; `*` stands for anything.");
+    let allow =
+        patterns("The only tools that are offered, by the server's own names; `*` stands for anything.");
     let deny = patterns("Tools that are not offered, whatever `allow` says.");
     nullable(object(gateway::TOOLS_FIELDS, &[], &[("allow", allow), ("deny", deny)]))
 }

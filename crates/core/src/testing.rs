@@ -1,6 +1,6 @@
 //! Fixtures of the crate's own tests: a declaration from YAML, and a world in memory that carries steps out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeZone, Utc};
 use uuid::Uuid;
@@ -251,7 +251,7 @@ impl World {
                     started_at: None,
                     finished_at: None,
                     error: String::new(),
-                    live: Live { memory_swap: limits.memory, limits, networks: BTreeSet::new() },
+                    live: Live { memory_swap: limits.memory, limits, ..Live::default() },
                 });
             }
             Step::StartContainer { id, .. } => {

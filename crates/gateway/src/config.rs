@@ -127,7 +127,10 @@ mod tests {
             (vec![bridged("a", "..")], "not one path component"),
             (vec![bridged("a", "x/y")], "not one path component"),
             (vec![bridged("a", "d").replace("uid", "gid")], "unknown field"),
-            (vec![r#"{"name": "a", "place": {"remote": {"url": "https://a", "transport": "ws"}}}"#.into()], "ws"),
+            (
+                vec![r#"{"name": "a", "place": {"remote": {"url": "https://a", "transport": "ws"}}}"#.into()],
+                "ws",
+            ),
             (vec![r#"{"name": "a", "place": {"elsewhere": {}}}"#.into()], "elsewhere"),
         ];
         for (servers, reason) in table {

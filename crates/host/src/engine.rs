@@ -1,15 +1,16 @@
 //! The connection to the Engine: where it is, which version it speaks, and a deadline on every call.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
 use std::path::Path;
 use std::time::Duration;
 
-use bollard::models::{ContainerInspectResponse, ContainerSummary, ImageInspect, Network};
+use bollard::models::{ContainerInspectResponse, ContainerSummary, ImageInspect, Network, SystemInfo};
 use bollard::query_parameters::{
     InspectContainerOptions, ListContainersOptionsBuilder, ListNetworksOptionsBuilder,
 };
 use bollard::{API_DEFAULT_VERSION, Docker};
+use bowline_core::observed::Limit;
 
 use crate::error::{CallError, HostError};
 
@@ -82,6 +83,7 @@ pub struct Engine {
     pub(crate) docker: Docker,
     pub(crate) address: Address,
     version: EngineVersion,
+    unheld: BTreeSet<Limit>,
 }
 
 /// Where an Engine listens.
@@ -147,12 +149,18 @@ impl Engine {
         if (api.major_version, api.minor_version) < OLDEST_API {
             return Err(ConnectError::TooOld { engine: version.engine, api: version.api });
         }
-        Ok(Engine { docker, address, version })
+        let info = within(LIST, docker.info()).await.map_err(&no_answer)?;
+        Ok(Engine { docker, address, version, unheld: unheld(&info) })
     }
 
     /// Versions of the Engine.
     pub fn version(&self) -> &EngineVersion {
         &self.version
+    }
+
+    /// The limits that the Engine drops because the kernel cannot hold them; it does not change while the host runs.
+    pub(crate) fn unheld(&self) -> &BTreeSet<Limit> {
+        &self.unheld
     }
 
     /// Containers in any state that carry all these labels.
@@ -181,6 +189,18 @@ impl Engine {
     pub(crate) async fn image(&self, reference: &str) -> Result<Option<ImageInspect>, CallError> {
         absent(within(INSPECT, self.docker.inspect_image(reference)).await)
     }
+}
+
+/// What an Engine says of itself that it cannot hold. Of what it does not mention it is believed to.
+fn unheld(info: &SystemInfo) -> BTreeSet<Limit> {
+    let told = [
+        (Limit::Memory, info.memory_limit),
+        // Without a limit on memory the Engine drops the one on swap, too.
+        (Limit::Swap, info.memory_limit.filter(|held| !held).or(info.swap_limit)),
+        (Limit::CpuShares, info.cpu_shares),
+        (Limit::Pids, info.pids_limit),
+    ];
+    told.into_iter().filter(|(_, held)| *held == Some(false)).map(|(limit, _)| limit).collect()
 }
 
 /// A 404 is an answer, too.
@@ -247,6 +267,27 @@ mod tests {
         {
             assert!(matches!(Address::parse(wrong), Err(ConnectError::Address(_))), "{wrong}");
         }
+    }
+
+    #[test]
+    fn an_engine_that_cannot_hold_a_limit_says_so() {
+        let without = |change: fn(&mut SystemInfo)| {
+            let mut info = SystemInfo {
+                memory_limit: Some(true),
+                swap_limit: Some(true),
+                cpu_shares: Some(true),
+                pids_limit: Some(true),
+                ..SystemInfo::default()
+            };
+            change(&mut info);
+            Vec::from_iter(unheld(&info))
+        };
+        assert_eq!(without(|_| {}), []);
+        assert_eq!(without(|info| info.swap_limit = Some(false)), [Limit::Swap]);
+        assert_eq!(without(|info| info.memory_limit = Some(false)), [Limit::Memory, Limit::Swap]);
+        assert_eq!(without(|info| info.cpu_shares = Some(false)), [Limit::CpuShares]);
+        assert_eq!(without(|info| info.pids_limit = Some(false)), [Limit::Pids]);
+        assert_eq!(Vec::from_iter(unheld(&SystemInfo::default())), [], "what is not said is not lacking");
     }
 
     #[tokio::test]

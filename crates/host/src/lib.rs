@@ -74,7 +74,8 @@ pub struct Host {
     settings: Settings,
     trees: Arc<Trees>,
     pulls: Pulls,
-    taken: Mutex<BTreeMap<GatewayKey, BTreeMap<String, Instant>>>,
+    /// Names that were found taken, with the end of that belief where nobody is seen to have them.
+    taken: Mutex<BTreeMap<GatewayKey, BTreeMap<String, Option<Instant>>>>,
 }
 
 impl Host {

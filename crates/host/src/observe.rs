@@ -27,6 +27,15 @@ const PARALLEL: usize = 8;
 /// name reserved for a container that is gone.
 const PHANTOM: Duration = Duration::from_secs(600);
 
+/// Who has a name that was found taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NameHolder {
+    /// A container or network that a look at the name finds: the name is free when that is gone.
+    Seen,
+    /// Nothing that can be found by the name: believed for [`PHANTOM`].
+    Unseen,
+}
+
 /// All that is ours on this host, as far as one list call per kind tells. Compared with the one before, it shows
 /// what events missed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -135,10 +144,14 @@ impl Host {
         Ok(Observed { containers, networks, trees, images, volumes, taken_names, probe: None })
     }
 
-    /// Remembers that somebody else's object has a name that this gateway wanted.
-    pub(crate) fn note_taken(&self, key: &GatewayKey, name: &str) {
+    /// Remembers that something that is not this gateway's to use has a name that it wanted.
+    pub(crate) fn note_taken(&self, key: &GatewayKey, name: &str, holder: NameHolder) {
+        let until = match holder {
+            NameHolder::Seen => None,
+            NameHolder::Unseen => Some(Instant::now() + PHANTOM),
+        };
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.entry(key.clone()).or_default().insert(name.to_owned(), Instant::now());
+        taken.entry(key.clone()).or_default().insert(name.to_owned(), until);
     }
 
     /// The labels' identity when they are complete and this owner's.
@@ -237,22 +250,22 @@ impl Host {
     }
 
     /// Names that were found taken, as far as they still are.
-    async fn observe_taken(&self, key: &GatewayKey) -> Result<BTreeSet<String>, HostError> {
+    pub(crate) async fn observe_taken(&self, key: &GatewayKey) -> Result<BTreeSet<String>, HostError> {
         let noted = {
             let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
             taken.get(key).cloned().unwrap_or_default()
         };
         let mut still = BTreeSet::new();
-        for (name, since) in noted {
+        for (name, until) in noted {
             let container =
                 self.engine.container(&name).await.map_err(HostError::call("inspect a container"))?;
             let held = match container {
-                Some(found) => self.observed(found).is_none(),
+                Some(found) => self.observed(found).is_none_or(|ours| lingers(ours.state)),
                 None => {
                     let networks = self.engine.networks(&[]).await?;
                     let mut holders = networks.iter().filter(|network| network.name.as_ref() == Some(&name));
                     holders.any(|network| self.identity(network.labels.as_ref()).is_none())
-                        || since.elapsed() < PHANTOM
+                        || until.is_some_and(|until| Instant::now() < until)
                 }
             };
             let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
@@ -268,7 +281,7 @@ impl Host {
     /// The normal form of an inspected container of this owner; `None` when it is not.
     pub(crate) fn observed(&self, container: ContainerInspectResponse) -> Option<ObservedContainer> {
         let identity = self.identity(container.config.as_ref()?.labels.as_ref())?;
-        let live = live(&container);
+        let live = Live { unheld: self.engine.unheld().clone(), ..live(&container) };
         let state = container.state.unwrap_or_default();
         let policy = container.host_config.and_then(|config| config.restart_policy?.name);
         Some(ObservedContainer {
@@ -290,6 +303,11 @@ impl Host {
     }
 }
 
+/// Whether a container keeps its name and can nevermore be started. Docker can be about to remove one for ever.
+pub(crate) fn lingers(state: ContainerState) -> bool {
+    matches!(state, ContainerState::Dead | ContainerState::Removing)
+}
+
 /// What can be changed of a container without making it anew. The Engine writes 0 for what is not set.
 fn live(container: &ContainerInspectResponse) -> Live {
     let config = container.host_config.clone().unwrap_or_default();
@@ -303,6 +321,7 @@ fn live(container: &ContainerInspectResponse) -> Live {
             pids: config.pids_limit.unwrap_or_default(),
         },
         memory_swap: config.memory_swap.unwrap_or_default(),
+        unheld: BTreeSet::new(),
         // Docker's own `none` is no network; one that was only named at create has no id yet.
         networks: networks
             .filter(|(name, _)| name != "none")

@@ -6,6 +6,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bowline_core::desired::watched_directories;
@@ -13,6 +14,7 @@ use bowline_core::object::GatewayKey;
 use futures::{Stream, stream};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
 use uuid::Uuid;
 
 use crate::files::Trees;
@@ -22,13 +24,6 @@ use crate::{Host, HostHint, blocking};
 const RESCAN: Duration = Duration::from_secs(10);
 /// Events that may wait. What does not fit is one hint to look at everything.
 const PENDING: usize = 1024;
-
-/// What the watcher's own thread tells.
-enum News {
-    Changed(Vec<PathBuf>),
-    /// Events were lost, here or in the kernel.
-    Lost,
-}
 
 impl Host {
     /// Hints without end, from inotify on the directories of all gateways. To be called within a runtime; ends when
@@ -51,9 +46,10 @@ impl Host {
 }
 
 async fn watch(trees: Arc<Trees>, gateways: PathBuf, hints: mpsc::Sender<HostHint>) {
-    let (tell, mut news) = mpsc::channel(PENDING);
-    let mut watches = loop {
-        match Watches::new(&gateways, tell.clone()) {
+    let (changed, mut news) = mpsc::channel(PENDING);
+    let teller = Teller { changed, lost: Arc::default() };
+    let watches = loop {
+        match Watches::new(&gateways, teller.clone()) {
             Ok(watches) => break watches,
             Err(error) => {
                 tracing::warn!(%error, "files are not watched, trying again");
@@ -61,23 +57,28 @@ async fn watch(trees: Arc<Trees>, gateways: PathBuf, hints: mpsc::Sender<HostHin
             }
         }
     };
+    let mut followed = Followed { trees, watches, known: HashMap::new() };
+    let mut rescan = tokio::time::interval(RESCAN);
+    rescan.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let known = {
-            let trees = Arc::clone(&trees);
-            blocking(move || trees.marked()).await.unwrap_or_default()
-        };
-        watches.follow(known.keys().copied());
         let told = tokio::select! {
-            told = news.recv() => told,
-            () = tokio::time::sleep(RESCAN) => continue,
+            told = news.recv() => match told {
+                Some(paths) => Some(paths),
+                None => return,
+            },
+            _ = rescan.tick() => None,
         };
-        let hint = match told {
-            None => return,
-            Some(News::Lost) => BTreeSet::from([None]),
-            Some(News::Changed(paths)) => concerned(&gateways, &paths, &known),
-        };
-        for key in hint {
-            let hint = key.map_or(HostHint::All, HostHint::Key);
+        // All that waits is one look. A flood costs as much as one event.
+        let is_due = told.is_none();
+        let waiting = std::iter::from_fn(|| news.try_recv().ok());
+        let paths = told.into_iter().chain(waiting).flatten();
+        let changed: BTreeSet<Uuid> = paths.filter_map(|path| tree_of(&gateways, &path)).collect();
+        let lost = teller.lost.swap(false, Ordering::AcqRel);
+        let is_new = |uid: &Uuid| !followed.known.contains_key(uid);
+        if lost || is_due || changed.iter().any(is_new) {
+            followed = followed.rescan(lost).await;
+        }
+        for hint in followed.concerned(&changed, lost) {
             if hints.send(hint).await.is_err() {
                 return;
             }
@@ -85,18 +86,84 @@ async fn watch(trees: Arc<Trees>, gateways: PathBuf, hints: mpsc::Sender<HostHin
     }
 }
 
-/// The gateways whose trees these paths are in; `None` for one that is not known yet.
-fn concerned(
-    gateways: &Path,
-    paths: &[PathBuf],
-    known: &HashMap<Uuid, GatewayKey>,
-) -> BTreeSet<Option<GatewayKey>> {
-    let uid = |path: &PathBuf| {
-        let first = path.strip_prefix(gateways).ok()?.components().next()?;
-        first.as_os_str().to_str()?.parse::<Uuid>().ok()
-    };
-    // A tree that is unknown is new, and whoever made it knows; or it is gone, and its name tells the uid.
-    paths.iter().filter_map(uid).filter_map(|uid| known.get(&uid).cloned().map(Some)).collect()
+/// The uid of the tree that a path is in.
+fn tree_of(gateways: &Path, path: &Path) -> Option<Uuid> {
+    let first = path.strip_prefix(gateways).ok()?.components().next()?;
+    first.as_os_str().to_str()?.parse().ok()
+}
+
+/// The watcher's own thread's end: it never waits.
+#[derive(Clone)]
+struct Teller {
+    changed: mpsc::Sender<Vec<PathBuf>>,
+    /// Events were lost, here or in the kernel, and nobody has looked at everything since.
+    lost: Arc<AtomicBool>,
+}
+
+impl Teller {
+    fn tell(&self, event: notify::Result<notify::Event>) {
+        let paths = match event {
+            Ok(event) if event.need_rescan() => None,
+            Ok(event) if matters(&event.kind) => Some(event.paths),
+            Ok(_) => return,
+            Err(_) => None,
+        };
+        if paths.is_none() {
+            self.lost.store(true, Ordering::Release);
+        }
+        // Nothing to tell is told, too: it wakes whoever looks at `lost`. Where the channel is full, somebody is awake.
+        if self.changed.try_send(paths.unwrap_or_default()).is_err() {
+            self.lost.store(true, Ordering::Release);
+        }
+    }
+}
+
+/// Whether the kind of event can mean that something differs: not a look alone.
+fn matters(kind: &EventKind) -> bool {
+    !matches!(kind, EventKind::Access(_))
+}
+
+/// The trees that are known and watched.
+struct Followed {
+    trees: Arc<Trees>,
+    watches: Watches,
+    known: HashMap<Uuid, GatewayKey>,
+}
+
+impl Followed {
+    /// Looks which trees there are, and watches what of them is not watched yet; after a loss, everything anew.
+    async fn rescan(mut self, lost: bool) -> Self {
+        blocking(move || {
+            match self.trees.marked() {
+                Ok(marked) => self.known = marked,
+                Err(error) => {
+                    tracing::debug!(%error, "the trees cannot be listed, going on with those known");
+                }
+            }
+            if lost {
+                self.watches.watched.clear();
+            }
+            self.watches.follow(self.known.keys().copied());
+            self
+        })
+        .await
+    }
+
+    /// What to look at after changes in these trees. Watches their directories again first, so that what changes
+    /// from now on is told, and what changed until now is seen by that look.
+    fn concerned(&mut self, changed: &BTreeSet<Uuid>, lost: bool) -> Vec<HostHint> {
+        if lost {
+            return vec![HostHint::All];
+        }
+        let Self { watches, known, .. } = self;
+        // One that is not known carries no mark of ours.
+        let ours = changed.iter().filter_map(|uid| Some((*uid, known.get(uid)?)));
+        ours.map(|(uid, key)| {
+            watches.renew(uid);
+            HostHint::Key(key.clone())
+        })
+        .collect()
+    }
 }
 
 /// The directories that are watched.
@@ -107,37 +174,40 @@ struct Watches {
 }
 
 impl Watches {
-    fn new(gateways: &Path, tell: mpsc::Sender<News>) -> notify::Result<Self> {
-        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            let news = match event {
-                Ok(event) if event.need_rescan() => News::Lost,
-                Ok(event) if matters(&event.kind) => News::Changed(event.paths),
-                Ok(_) => return,
-                Err(_) => News::Lost,
-            };
-            // A full channel means that a look at many things is due anyway; the listings follow soon.
-            let _ = tell.try_send(news);
-        })?;
+    fn new(gateways: &Path, teller: Teller) -> notify::Result<Self> {
+        let mut watcher = notify::recommended_watcher(move |event| teller.tell(event))?;
         watcher.watch(gateways, RecursiveMode::NonRecursive)?;
         Ok(Self { watcher, gateways: gateways.to_owned(), watched: BTreeSet::new() })
     }
 
-    /// Watches the directories of these trees, and no others. A directory that is not there yet is tried again.
+    /// Watches the directories of these trees, and no others; those that are watched already are left alone.
     fn follow(&mut self, trees: impl Iterator<Item = Uuid>) {
-        let wanted: BTreeSet<_> =
-            trees.flat_map(|uid| watched_directories().map(move |directory| (uid, directory))).collect();
+        let wanted: BTreeSet<_> = trees.flat_map(directories).collect();
         for (uid, directory) in self.watched.difference(&wanted).copied().collect::<Vec<_>>() {
             // Gone with its directory, most likely.
             let _ = self.watcher.unwatch(&self.path(uid, directory));
             self.watched.remove(&(uid, directory));
         }
-        // The kernel drops a watch with its directory, so one that was made anew is watched by watching it again;
-        // for one that is watched already this changes nothing.
-        for (uid, directory) in wanted {
-            let path = self.path(uid, directory);
-            if self.watcher.watch(&path, RecursiveMode::NonRecursive).is_ok() {
-                self.watched.insert((uid, directory));
-            }
+        for (uid, directory) in wanted.difference(&self.watched).copied().collect::<Vec<_>>() {
+            self.watch(uid, directory);
+        }
+    }
+
+    /// Watches all directories of a tree again. The kernel drops a watch with its directory, so one that was made
+    /// anew is watched by watching it again; for one that is watched already this changes nothing.
+    fn renew(&mut self, uid: Uuid) {
+        for (uid, directory) in directories(uid) {
+            self.watch(uid, directory);
+        }
+    }
+
+    /// A directory that is not there yet is tried again by the next [`Watches::follow`].
+    fn watch(&mut self, uid: Uuid, directory: &'static str) {
+        let path = self.path(uid, directory);
+        if self.watcher.watch(&path, RecursiveMode::NonRecursive).is_ok() {
+            self.watched.insert((uid, directory));
+        } else {
+            self.watched.remove(&(uid, directory));
         }
     }
 
@@ -147,46 +217,10 @@ impl Watches {
     }
 }
 
-/// Whether the kind of event can mean that something differs: not a look alone.
-fn matters(kind: &EventKind) -> bool {
-    !matches!(kind, EventKind::Access(_))
+/// The directories of a tree that are watched, its own first.
+fn directories(uid: Uuid) -> impl Iterator<Item = (Uuid, &'static str)> {
+    watched_directories().into_iter().map(move |directory| (uid, directory))
 }
 
 #[cfg(test)]
-mod tests {
-    use futures::StreamExt;
-
-    use super::*;
-
-    #[test]
-    fn only_paths_of_trees_that_are_ours_concern_anybody() {
-        let gateways = Path::new("/run/bowline/gateways");
-        let uid = Uuid::from_u128(7);
-        let known = HashMap::from([(uid, GatewayKey::new("u1", "default"))]);
-        let told = |path: &str| concerned(gateways, &[gateways.join(path)], &known);
-        assert_eq!(
-            told(&format!("{uid}/config/gateway.json")),
-            BTreeSet::from([Some(GatewayKey::new("u1", "default"))])
-        );
-        assert!(told(&format!("{}/config", Uuid::from_u128(8))).is_empty());
-        assert!(told("not-a-uid").is_empty());
-    }
-
-    #[tokio::test]
-    async fn a_change_of_a_file_is_told_and_a_flood_in_a_sockets_directory_is_not() {
-        let directory = tempfile::tempdir().unwrap();
-        let (tell, news) = mpsc::channel(16);
-        let uid = Uuid::from_u128(7);
-        let tree = directory.path().join(uid.to_string());
-        std::fs::create_dir_all(tree.join("config")).unwrap();
-        std::fs::create_dir_all(tree.join("sockets/servers/time")).unwrap();
-        let mut watches = Watches::new(directory.path(), tell).unwrap();
-        watches.follow([uid].into_iter());
-        std::fs::write(tree.join("sockets/servers/time/flood"), "x").unwrap();
-        std::fs::write(tree.join("config/gateway.json"), "x").unwrap();
-        let told = stream::unfold(news, |mut news| async move { news.recv().await.map(|told| (told, news)) });
-        let first = std::pin::pin!(told).next().await.unwrap();
-        let News::Changed(paths) = first else { panic!("events were lost") };
-        assert_eq!(paths, [tree.join("config/gateway.json")]);
-    }
-}
+mod tests;

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use bowline_core::desired::Requests;
 use bowline_core::gateway_file::TokensFile;
 use bowline_core::lease::Leases;
 use bowline_core::object::{ObjectKey, Stored};
@@ -46,6 +47,10 @@ pub struct AdoptedGateway {
     pub tokens: TokensFile,
     /// The image ids that its references were resolved to, as [`Store::put_pins`] takes them.
     pub pins: Value,
+    /// Which revision of each container is proven or failed, as [`Store::put_rollouts`] takes it.
+    pub rollouts: Value,
+    /// What users asked of it beside its specification, by unit.
+    pub requests: BTreeMap<String, Requests>,
 }
 
 /// What tokens are called whose labels went with the lost database.
@@ -133,7 +138,7 @@ impl Store {
 
 impl WriteTx {
     async fn adopt_gateway(&mut self, gateway: &AdoptedGateway, host: Uuid) -> Result<(), sqlx::Error> {
-        let AdoptedGateway { object, epoch, leases, tokens, pins } = gateway;
+        let AdoptedGateway { object, epoch, leases, tokens, pins, rollouts, requests } = gateway;
         let meta = &object.metadata;
         sqlx::query!(
             "INSERT INTO objects (uid, kind, namespace, name, generation, spec, labels, annotations, managed_by,
@@ -161,9 +166,25 @@ impl WriteTx {
         )
         .execute(self.connection())
         .await?;
-        sqlx::query!("INSERT INTO observations (gateway_uid, pins) VALUES ($1, $2)", meta.uid, pins)
+        sqlx::query!(
+            "INSERT INTO observations (gateway_uid, pins, rollouts) VALUES ($1, $2, $3)",
+            meta.uid,
+            pins,
+            rollouts
+        )
+        .execute(self.connection())
+        .await?;
+        for (unit, Requests { restart, retry }) in requests {
+            sqlx::query!(
+                "INSERT INTO object_requests (uid, unit, restart, retry) VALUES ($1, $2, $3, $4)",
+                meta.uid,
+                unit,
+                restart,
+                retry
+            )
             .execute(self.connection())
             .await?;
+        }
         for (slot, value) in leases {
             sqlx::query!(
                 "INSERT INTO leases (host_id, kind, value, gateway_uid, holder) VALUES ($1, $2, $3, $4, $5)",

@@ -193,7 +193,11 @@ impl WriteTx {
                 return Err(PutError::Terminating(put.key.clone()));
             }
             if let Some(expected) = put.expected_version.filter(|expected| *expected != seen.version) {
-                return Err(PutError::Conflict { key: put.key.clone(), current: Some(seen.version), expected });
+                return Err(PutError::Conflict {
+                    key: put.key.clone(),
+                    current: Some(seen.version),
+                    expected,
+                });
             }
             if !seen.spec_differs && !seen.meta_differs {
                 match self.get(put.key).await? {

@@ -14,8 +14,8 @@ use bowline_core::resource::{CatalogRef, GatewaySpec, Parsed, parse};
 use bowline_store::{Applied, DbError, Put, PutError, WriteTx};
 use serde::de::DeserializeOwned;
 
-use super::holder::{TakesOver, holder_against};
 use super::catalogs::{self, Catalogs};
+use super::holder::{TakesOver, holder_against};
 use super::{Context, plan};
 use crate::body::{Json as Body, LARGE};
 use crate::problem::Problem;
@@ -82,7 +82,9 @@ impl From<PutError> for ApplyError {
     fn from(error: PutError) -> Self {
         match error {
             PutError::Terminating(key) => Problem::terminating(&key).into(),
-            PutError::Conflict { key, current: Some(_), expected: Put::ABSENT } => Problem::exists(&key).into(),
+            PutError::Conflict { key, current: Some(_), expected: Put::ABSENT } => {
+                Problem::exists(&key).into()
+            }
             PutError::Conflict { key, current: None, .. } => Problem::not_found(&key).into(),
             PutError::Conflict { .. } => Problem::conflict(error.to_string()).into(),
             PutError::Unstorable(_) => Problem::unprocessable(error.to_string()).into(),
@@ -209,7 +211,8 @@ impl Apply<'_> {
                 Kind::Gateway => {
                     keys.insert(key.clone());
                 }
-                Kind::ClusterCatalog | Kind::Catalog if applied.outcome == bowline_store::Outcome::Unchanged => {}
+                Kind::ClusterCatalog | Kind::Catalog
+                    if applied.outcome == bowline_store::Outcome::Unchanged => {}
                 Kind::ClusterCatalog | Kind::Catalog => {
                     keys.extend(catalogs::users_of(write, key).await?);
                 }

@@ -4,19 +4,17 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderValue, Request, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bowline_core::object::GatewayKey;
 use chrono::{DateTime, Utc};
-use http_body_util::{BodyExt, Collected, Empty, Limited};
-use hyper::body::Bytes;
-use hyper_util::rt::TokioIo;
+use http_body_util::{BodyExt, Collected, Limited};
 use serde::Deserialize;
 
 use super::Context;
 use crate::body::{Path, Query};
+use crate::controller::ControllerError;
 use crate::problem::Problem;
-use crate::socket;
 
 /// How long the controller may take to begin its answer.
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -74,28 +72,8 @@ pub(super) async fn logs(
     }
 }
 
-/// Why a request did not reach the controller.
-#[derive(Debug, thiserror::Error)]
-enum ForwardError {
-    #[error("cannot connect: {0}")]
-    Connect(#[from] std::io::Error),
-    #[error("cannot exchange: {0}")]
-    Exchange(#[from] hyper::Error),
-    #[error("not a request: {0}")]
-    Request(#[from] axum::http::Error),
-}
-
-async fn forward(context: &Context, path: &str) -> Result<Response, ForwardError> {
-    let stream = socket::connect(&context.controller_socket).await?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    // Lives as long as the body does: it ends when the caller drops the response or the controller closes.
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "connection to the controller ended");
-        }
-    });
-    let request = Request::get(path).header(header::HOST, "controller").body(Empty::<Bytes>::new())?;
-    let response = sender.send_request(request).await?;
+async fn forward(context: &Context, path: &str) -> Result<Response, ControllerError> {
+    let response = context.controller.send(Method::GET, path).await?;
     let (parts, body) = response.into_parts();
     if parts.status == StatusCode::OK {
         let mut answer = Response::new(Body::new(body));

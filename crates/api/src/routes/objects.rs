@@ -6,8 +6,8 @@ use bowline_core::object::{GatewayKey, Kind, ObjectKey};
 use bowline_store::Marked;
 use serde::Deserialize;
 
-use super::{Context, catalogs};
 use super::holder::file_of;
+use super::{Context, catalogs};
 use crate::body::{Path, Query};
 use crate::problem::Problem;
 use crate::wire::{DeleteResponse, EventList, Object, ObjectList};
@@ -58,7 +58,9 @@ pub(super) async fn get_gateway(
     State(context): State<Context>,
     Path(key): Path<GatewayKey>,
 ) -> Result<Json<Object>, Problem> {
-    Ok(Json(context.gateway(&key).await?.into()))
+    let gateway = context.gateway(&key).await?;
+    context.asked.about(&gateway);
+    Ok(Json(gateway.into()))
 }
 
 /// The query of a deletion.

@@ -80,8 +80,7 @@ async fn plan_one(
     assume_leases(context, &mut declared, given).await?;
     let volumes = declared.volume_needs();
     if !volumes.is_empty() {
-        let (host, uid, namespace) =
-            (context.preview.host, declared.metadata.uid, declared.key().namespace);
+        let (host, uid, namespace) = (context.preview.host, declared.metadata.uid, declared.key().namespace);
         declared.volumes = context.store.foresee_volumes(host, uid, &namespace, &volumes).await?;
     }
     let preview::Preview { desired, plan, assumed_images } =

@@ -71,6 +71,8 @@ pub(super) async fn create(
             return Err(Problem::internal());
         }
     };
+    // A token is made to be used: somebody is about to connect.
+    context.asked.about(&stored);
     Ok(Json(TokenCreated { id: minted.id, token: minted.token, revision, expires_at }))
 }
 

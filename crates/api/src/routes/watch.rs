@@ -31,6 +31,8 @@ const MEDIA_TYPE: &str = "application/x-ndjson";
 const BATCH: i64 = 200;
 /// How often a quiet stream carries a bookmark, so that both ends notice when the other is gone.
 const QUIET: Duration = Duration::from_secs(30);
+/// Gateways of a namespace that its watch asks for; who watches more asks for none in particular.
+const FEW: usize = 8;
 /// Rest before the database is asked again after it did not answer.
 const REST: Duration = Duration::from_secs(1);
 
@@ -166,6 +168,10 @@ impl Pump {
             let namespace = if kind.is_namespaced() { self.namespace.as_deref() } else { None };
             let listing = self.context.store.list(kind, namespace).await.map_err(Ended::Db)?;
             version = version.min(listing.version);
+            // Who waits for a gateway, or for its token to be loaded, watches the gateways of its namespace.
+            if kind == Kind::Gateway && namespace.is_some() && listing.items.len() <= FEW {
+                listing.items.iter().for_each(|gateway| self.context.asked.about(gateway));
+            }
             for stored in listing.items {
                 if self.wants(&stored.metadata.key) {
                     self.show(stored.into()).await?;

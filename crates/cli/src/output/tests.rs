@@ -165,7 +165,10 @@ Servers:
 ";
     assert!(described.ends_with(servers), "{described}");
     let all = std::slice::from_ref(&object);
-    assert_eq!(text(Kind::ClusterCatalog, all, Format::Table), "NAME   SERVERS   AGE\nbase   2         60m\n");
+    assert_eq!(
+        text(Kind::ClusterCatalog, all, Format::Table),
+        "NAME   SERVERS   AGE\nbase   2         60m\n"
+    );
     object.kind = Kind::Catalog;
     object.metadata.namespace = Some("u1".to_owned());
     let table = "NAMESPACE   NAME   SERVERS   AGE\nu1          base   2         60m\n";

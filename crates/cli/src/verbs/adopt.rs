@@ -160,7 +160,7 @@ fn gateway(
     key: &GatewayKey,
     catalogs: &mut BTreeMap<ObjectKey, CatalogSpec>,
 ) -> Result<AdoptedGateway, Failure> {
-    let Recovery { object, catalogs: used, leases, epoch, pins } = recovery;
+    let Recovery { object, catalogs: used, leases, epoch, pins, rollouts, requests } = recovery;
     for (name, spec) in used {
         let reference: CatalogRef = name.parse().map_err(|error| {
             Failure::user(format!("gateway/{key} has not left enough to be taken over")).because(&error)
@@ -181,7 +181,9 @@ fn gateway(
     }
     let pins = serde_json::to_value(&pins)
         .map_err(|error| Failure::ours("the image ids cannot be written").because(&error))?;
-    Ok(AdoptedGateway { object, epoch, leases: slots, tokens, pins })
+    let rollouts = serde_json::to_value(&rollouts)
+        .map_err(|error| Failure::ours("the record of replacements cannot be written").because(&error))?;
+    Ok(AdoptedGateway { object, epoch, leases: slots, tokens, pins, rollouts, requests })
 }
 
 /// Reads `port/gateway` or `uid/server/time`.

@@ -5,7 +5,9 @@ use std::ops::ControlFlow;
 
 use bowline_api::wire::Object;
 use bowline_core::object::{Kind, ObjectKey};
-use bowline_core::status::{Condition, ConditionStatus, ConditionType, GatewayStatus, ServerState, ROLLED_BACK};
+use bowline_core::status::{
+    Condition, ConditionStatus, ConditionType, GatewayStatus, PAUSED, ROLLED_BACK, ServerState,
+};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -85,18 +87,25 @@ pub(crate) fn judge(object: &Object, condition: ConditionType) -> Verdict {
         return Verdict::NotYet(format!("generation {generation} has not been looked at yet"));
     }
     // What answers is the revision before: the one that is waited for was taken back.
-    if let Some(progressing) = status.condition(ConditionType::Progressing)
-        && progressing.reason == ROLLED_BACK
+    let progressing = status.condition(ConditionType::Progressing);
+    if let Some(progressing) = progressing
+        && (progressing.reason == ROLLED_BACK || progressing.reason == PAUSED)
     {
         return Verdict::Never(sentence(progressing));
     }
-    if status.is_true(condition, generation) {
-        return Verdict::Holds;
+    // A step that fails for another reason must not hide it.
+    if progressing.is_some_and(|progressing| progressing.reason == "BackOff")
+        && let Some(failed) = failed_revision(&status)
+    {
+        return Verdict::Never(failed);
     }
     if let Some(accepted) = status.condition(ConditionType::Accepted)
         && accepted.status == ConditionStatus::False
     {
         return Verdict::Never(sentence(accepted));
+    }
+    if status.is_true(condition, generation) {
+        return Verdict::Holds;
     }
     let incurable = incurable_servers(&status);
     if condition == ConditionType::Ready && !incurable.is_empty() {
@@ -107,6 +116,13 @@ pub(crate) fn judge(object: &Object, condition: ConditionType) -> Verdict {
         Some(found) => Verdict::NotYet(sentence(found)),
         None => Verdict::NotYet(format!("{} is not known yet", condition.as_str())),
     }
+}
+
+fn failed_revision(status: &GatewayStatus) -> Option<String> {
+    let servers = status.servers.iter().map(|server| (server.name.as_str(), &server.failed_revision));
+    let mut units = servers.chain([("gateway", &status.failed_revision)]);
+    let (unit, failed) = units.find_map(|(unit, failed)| Some((unit, failed.as_ref()?)))?;
+    Some(format!("{unit} runs as it did before the last change ({}): {}", failed.reason, failed.message))
 }
 
 fn sentence(condition: &Condition) -> String {
@@ -188,7 +204,8 @@ pub(crate) async fn when_asked(
     let keys = std::slice::from_ref(key);
     if let Some(revision) = revision {
         let followed = follow(client, &Scope::of(Kind::Gateway, keys), Some(deadline), |world, _| {
-            let seen = world.objects.get(key).is_some_and(|object| status_of(object).observed_requests >= revision);
+            let seen =
+                world.objects.get(key).is_some_and(|object| status_of(object).observed_requests >= revision);
             match world.is_complete && !world.objects.contains_key(key) {
                 true => Err(Failure::user(format!("{key} does not exist"))),
                 false if seen => Ok(ControlFlow::Break(())),
@@ -197,8 +214,10 @@ pub(crate) async fn when_asked(
         })
         .await?;
         if followed == Followed::TimedOut {
-            return Err(Failure::user(format!("time is up and the controller has not seen the request of {key}"))
-                .hint(format!("bowline describe {key}")));
+            return Err(Failure::user(format!(
+                "time is up and the controller has not seen the request of {key}"
+            ))
+            .hint(format!("bowline describe {key}")));
         }
     }
     until(client, keys, ConditionType::Ready, deadline, &mut |text| ui.say(text)).await

@@ -41,7 +41,8 @@ pub(super) fn declare(record: GatewayRecord, placement: &Placement) -> Result<De
         }
     }
     let pins: Pins = pins.map(serde_json::from_value).transpose().map_err(read("pins"))?.unwrap_or_default();
-    let rollouts = rollouts.map(serde_json::from_value).transpose().map_err(read("rollouts"))?.unwrap_or_default();
+    let rollouts =
+        rollouts.map(serde_json::from_value).transpose().map_err(read("rollouts"))?.unwrap_or_default();
     let tokens = tokens
         .into_iter()
         .map(|token| TokenVerifier { id: token.id, sha256: token.sha256, expires_at: token.expires_at })

@@ -95,7 +95,9 @@ impl<W: World> Reconciler<W> {
     ) -> Result<(), ReconcileError> {
         let reason = match step {
             Step::PullImage { .. } => "Pulling",
-            Step::CreateContainer { .. } | Step::CreateNetwork { .. } | Step::CreateVolume { .. } => "Created",
+            Step::CreateContainer { .. } | Step::CreateNetwork { .. } | Step::CreateVolume { .. } => {
+                "Created"
+            }
             Step::StartContainer { .. } | Step::UnpauseContainer { .. } => "Started",
             Step::StopContainer { .. } => "Stopped",
             Step::RemoveContainer { .. } | Step::RemoveNetwork { .. } => "Removed",

@@ -156,9 +156,7 @@ impl Bench {
                 "localhost/gateway:1",
                 "[{ name: time, resources: { limits: { memory: 128Mi } } }, late]".to_owned(),
             ),
-            Act::Replaced => {
-                ("localhost/gateway:2", "[{ name: time, profile: baseline }, late]".to_owned())
-            }
+            Act::Replaced => ("localhost/gateway:2", "[{ name: time, profile: baseline }, late]".to_owned()),
             Act::RolledBack => (
                 BAD_GATEWAY,
                 format!("[{{ name: time, profile: baseline, config: {{ mode: {BAD_WORD} }} }}, late]"),
@@ -201,7 +199,9 @@ spec: {{ catalogs: [base], image: '{image}', servers: {servers} }}"
             }
             match (outcome, self.held().await) {
                 (None, _) => self.restart(),
-                (Some(Outcome::Again(_)), Some(held)) if held > LONG_WAIT => self.restart(),
+                (Some(Outcome::Again(wait)), held) if wait.max(held.unwrap_or_default()) > LONG_WAIT => {
+                    self.restart();
+                }
                 (Some(Outcome::Again(wait)), Some(_)) => tokio::time::sleep(wait).await,
                 // A trial is looked at now and then; nothing here takes so long.
                 (Some(Outcome::Again(wait)), None) => tokio::time::sleep(wait.min(LOOK)).await,
@@ -230,9 +230,15 @@ spec: {{ catalogs: [base], image: '{image}', servers: {servers} }}"
 
     /// The units in whose place an earlier revision runs.
     async fn failed(&self) -> Vec<String> {
-        let Some(rollouts) = self.record().await.and_then(|record| record.rollouts) else { return Vec::new() };
+        let Some(rollouts) = self.record().await.and_then(|record| record.rollouts) else {
+            return Vec::new();
+        };
         let rollouts: Rollouts = serde_json::from_value(rollouts).unwrap();
-        rollouts.iter().filter(|(_, rollout)| rollout.failed.is_some()).map(|(unit, _)| unit.to_string()).collect()
+        rollouts
+            .iter()
+            .filter(|(_, rollout)| rollout.failed.is_some())
+            .map(|(unit, _)| unit.to_string())
+            .collect()
     }
 
     /// Plays the acts up to `act` undisturbed and then that one with `strike`, and lets everything come to rest.
@@ -287,9 +293,8 @@ spec: {{ catalogs: [base], image: '{image}', servers: {servers} }}"
         let leases = self.leases().await;
         assert_eq!(self.leased().await, leases.len(), "a lease without a holder");
         let failed = self.failed().await.into_iter().map(|unit| format!("failed {unit}"));
-        let leased = leases
-            .iter()
-            .map(|(slot, value)| format!("lease {} {} {value}", slot.kind, slot.holder));
+        let leased =
+            leases.iter().map(|(slot, value)| format!("lease {} {} {value}", slot.kind, slot.holder));
         let mut lines: Vec<String> = leased.chain(failed).collect();
         for (seen, spec) in self.world.containers() {
             // Limits are what they are now, wherever they came from.

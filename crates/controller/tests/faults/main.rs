@@ -9,7 +9,7 @@
 mod bench;
 mod world;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bowline_core::labels::Role;
 use bowline_core::observed::ContainerState;
@@ -24,6 +24,9 @@ use world::{Fault, Moment, Strike};
 
 /// Lives that are played side by side: they wait for holds and for Postgres most of the time.
 const SIDE_BY_SIDE: usize = 40;
+
+/// A life that takes longer waits for what never comes.
+const LONGEST_LIFE: Duration = Duration::from_secs(60);
 
 const CLASSES: [FailureClass; 7] = [
     FailureClass::Unavailable,
@@ -77,7 +80,10 @@ async fn play_all(store: &Store, first: usize, strikes: Vec<(&Undisturbed, Strik
 
 async fn play_one(store: &Store, number: usize, undisturbed: &Undisturbed, strike: Strike, may_move: bool) {
     let mut bench = Bench::new(store, number).await;
-    let mut end = bench.play(undisturbed.act, Some(strike)).await;
+    let life = tokio::time::timeout(LONGEST_LIFE, bench.play(undisturbed.act, Some(strike))).await;
+    let Ok(mut end) = life else {
+        panic!("{:?}: {strike:?} takes too long: {:#?}", undisturbed.act, bench.world.log());
+    };
     let mut expected = undisturbed.end.clone();
     let (struck, log) = (&undisturbed.calls[strike.call - 1], bench.world.log());
     if may_move {

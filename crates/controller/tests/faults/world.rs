@@ -18,8 +18,8 @@ use bowline_core::volume::ObservedVolume;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use state::{State, failure};
 pub(crate) use state::{BAD_GATEWAY, BAD_WORD};
+use state::{State, failure};
 
 mod state;
 

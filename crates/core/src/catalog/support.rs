@@ -48,5 +48,7 @@ pub fn unsupported(entry: &ServerEntry) -> Vec<Unsupported> {
 pub fn egress_is_unenforced(entry: &ServerEntry) -> bool {
     let fields = entry.fields();
     // Of a remote server the gateway dials the declared URL and what it redirects to, nothing else.
-    entry.kind() != ServerKind::Remote && !fields.disable_network && fields.allow_hosts.as_ref().is_some_and(|hosts| !hosts.is_empty())
+    entry.kind() != ServerKind::Remote
+        && !fields.disable_network
+        && fields.allow_hosts.as_ref().is_some_and(|hosts| !hosts.is_empty())
 }

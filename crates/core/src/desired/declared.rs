@@ -13,10 +13,10 @@ use crate::labels::Owner;
 use crate::lease::{Holder, LeaseKind, LeaseSlot, Leases, Ranges};
 use crate::object::{GatewayKey, StoredMeta};
 use crate::plan::Unit;
+use crate::resource::{CatalogRef, CatalogSpec, GatewaySpec, PAUSED_ANNOTATION, ServerSpec};
+use crate::rollout::Rollouts;
 use crate::template::render_server;
 use crate::volume::{self, VolumeClaims, VolumeKey, VolumeRequest};
-use crate::resource::{ServerSpec, PAUSED_ANNOTATION, CatalogRef, CatalogSpec, GatewaySpec};
-use crate::rollout::Rollouts;
 
 /// What `serve` was started with, as far as it goes into what is made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,7 +121,7 @@ impl Declared {
         let own = match unit {
             Unit::Gateway => Some("gateway".to_owned()),
             Unit::Server(server) => Some(format!("server:{server}")),
-            Unit::Shared | Unit::Cleanup => None,
+            Unit::Shared | Unit::Reload | Unit::Cleanup => None,
         };
         let keys = own.into_iter().chain([ALL_UNITS.to_owned()]);
         keys.filter_map(|key| self.requests.get(&key).copied())

@@ -9,16 +9,15 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::servers::Announced;
-use super::{DesiredFile, Pins, Rendering};
+use super::{DesiredFile, Pins, Rendering, Requests};
 use crate::container::spec_hash;
-use crate::gateway_file::{
-    GATEWAY_FILE, GatewayFile, GatewayServer, ServerPlace, TOKENS_FILE, TokensFile,
-};
+use crate::gateway_file::{GATEWAY_FILE, GatewayFile, GatewayServer, ServerPlace, TOKENS_FILE, TokensFile};
 use crate::labels::Role;
 use crate::lease::Leases;
 use crate::names;
 use crate::object::{Stored, StoredMeta};
 use crate::resource::CatalogSpec;
+use crate::rollout::{Rollout, Rollouts};
 use crate::step::Content;
 
 /// Directory of the gateway's configuration, below its tree.
@@ -46,6 +45,13 @@ pub struct Recovery {
     pub epoch: i64,
     /// The image ids that its containers were made from: a tag that moved since must not recreate them.
     pub pins: Pins,
+    /// Which revision of each container is proven or failed, and none on trial: a trial begins anew.
+    #[serde(default)]
+    pub rollouts: Rollouts,
+    /// What users asked for beside the specification, as in [`Declared`](super::Declared): how often a container was
+    /// restarted is part of what it was made from.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub requests: BTreeMap<String, Requests>,
 }
 
 /// The name of a server's directory.
@@ -106,7 +112,7 @@ impl Rendering<'_> {
     }
 
     /// `recovery.json`.
-    pub(super) fn recovery_file(&self, pins: &Pins) -> DesiredFile {
+    pub(super) fn recovery_file(&self, pins: &Pins, rollouts: &Rollouts) -> DesiredFile {
         let entries = self.declared.entries();
         let mut catalogs: BTreeMap<String, CatalogSpec> = self
             .declared
@@ -132,6 +138,8 @@ impl Rendering<'_> {
             leases: lease_texts(&self.declared.leases),
             epoch: self.declared.epoch,
             pins: pins.clone(),
+            rollouts: without_trials(rollouts),
+            requests: self.declared.requests.clone(),
         };
         self.file(RECOVERY_FILE.to_owned(), 0o400, &file)
     }
@@ -148,6 +156,16 @@ impl From<&Announced> for GatewayServer {
     fn from(server: &Announced) -> Self {
         let Announced { name, place, prefix, tools } = server;
         Self { name: name.clone(), place: place.clone(), prefix: prefix.clone(), tools: tools.clone() }
+    }
+}
+
+/// The records as far as they hold for long. The file changes with what is proven, not with what is tried.
+fn without_trials(rollouts: &Rollouts) -> Rollouts {
+    let settled = |rollout: &Rollout| Rollout { trial: None, ..rollout.clone() };
+    let servers = rollouts.servers.iter().map(|(name, rollout)| (name.clone(), settled(rollout)));
+    Rollouts {
+        gateway: settled(&rollouts.gateway),
+        servers: servers.filter(|(_, rollout)| *rollout != Rollout::default()).collect(),
     }
 }
 

@@ -65,6 +65,7 @@ impl Rendering<'_> {
                     now: self.moment.now,
                     config_revision,
                     unchanged,
+                    proven_servers: self.proven_servers(),
                     gateway_on_trial: self.declared.rollouts.gateway.trial.is_some(),
                 };
                 before.advance(container, peer_uid, usable, &look)
@@ -87,6 +88,11 @@ impl Rendering<'_> {
         });
         let peer_uid = way_back.and_then(|proven| proven.peer_uid);
         Settled { rollout, instead, peer_uid }
+    }
+
+    fn proven_servers(&self) -> BTreeSet<String> {
+        let servers = self.declared.rollouts.servers.iter();
+        servers.filter(|(_, rollout)| rollout.proven.is_some()).map(|(name, _)| name.clone()).collect()
     }
 
     fn progress_deadline(&self) -> Duration {

@@ -1,4 +1,3 @@
-
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -6,8 +5,8 @@ use uuid::Uuid;
 use super::*;
 use crate::container::{Limits, Publish};
 use crate::desired::Declared;
-use crate::plan::{Planned, Unit};
 use crate::desired::Layer;
+use crate::plan::{Planned, Unit};
 use crate::resource::{CatalogRef, CatalogSpec, GatewaySpec};
 use crate::testing::{World, declare, lease, settings};
 

@@ -223,7 +223,7 @@ impl Planner<'_> {
         let is_current = |seen: &&ObservedContainer| seen.identity.spec_hash == target.identity.spec_hash;
         let current = there.iter().copied().find(|seen| is_current(seen));
         let others: Vec<_> = there.into_iter().filter(|seen| !is_current(seen)).collect();
-        let beside = names::beside(&target.name, &target.identity.spec_hash);
+        let beside = self.beside(&target.name, &target.identity.spec_hash);
         let made = match (current, others.is_empty()) {
             (Some(_), _) => None,
             (None, true) => Some(&target.name),
@@ -273,7 +273,16 @@ impl Planner<'_> {
     }
 
     fn name_after_retirement(&self, other: &ObservedContainer, name: &str) -> String {
-        if other.name == name { names::beside(name, &other.identity.spec_hash) } else { other.name.clone() }
+        if other.name == name { self.beside(name, &other.identity.spec_hash) } else { other.name.clone() }
+    }
+
+    /// The name beside another one, or, where somebody else has that, the one with the whole digest.
+    fn beside(&self, name: &str, spec_hash: &str) -> String {
+        let beside = names::beside(name, spec_hash);
+        match self.observed.taken_names.contains(&beside) {
+            true => format!("{name}__{spec_hash}"),
+            false => beside,
+        }
     }
 
     fn ensure_image(&mut self, unit: &Unit, reference: Option<&str>, state: &ImageState) {
@@ -325,7 +334,7 @@ impl Planner<'_> {
             self.push(unit, Step::UnpauseContainer { id: id(), name: name() });
         }
         let limits = &target.spec.limits;
-        if !limits.are(&container.live.limits) || container.live.memory_swap != limits.memory {
+        if !container.live.has(limits) {
             self.push(unit, Step::UpdateContainer { id: id(), name: name(), limits: limits.clone() });
         }
         match container.state {

@@ -44,24 +44,35 @@ impl Planner<'_> {
                 },
             );
         }
-        self.reload_if_stale(desired);
     }
 
     /// Asks a gateway that answers and tells an older revision to read its files again. Judged by what it tells,
     /// not by whether a file was just written: a crash between the two must not leave it behind.
-    fn reload_if_stale(&mut self, desired: &Desired) {
-        let runs = self.observed.containers.iter().any(|seen| {
-            seen.identity.uid == desired.uid
-                && seen.identity.role == Role::Gateway
-                && seen.state == ContainerState::Running
+    ///
+    /// Only the container that shall run is asked, after all else: one that is being replaced reads them no more, and
+    /// may be of a version that cannot. What it refuses holds up nothing but the next asking.
+    pub(super) fn reload_if_stale(&mut self, desired: &Desired) {
+        if self.is_held(&Unit::Reload) {
+            return;
+        }
+        let target = desired.gateway_target().map(|target| &target.identity.spec_hash);
+        let changes = self.plan.steps.iter().any(|planned| {
+            planned.unit == Unit::Gateway && matches!(planned.step, Step::StopContainer { .. })
         });
+        let runs = !changes
+            && self.observed.containers.iter().any(|seen| {
+                seen.identity.uid == desired.uid
+                    && seen.identity.role == Role::Gateway
+                    && seen.state == ContainerState::Running
+                    && target.is_none_or(|target| *target == seen.identity.spec_hash)
+            });
         let stale =
             self.observed.probe.as_ref().and_then(|probe| probe.state.as_ref()).is_some_and(|state| {
                 state.config_revision != desired.config_revision
                     || state.tokens_revision != desired.tokens_revision
             });
         if runs && stale && !desired.suspended {
-            self.push(&Unit::Gateway, Step::ReloadGateway { uid: desired.uid });
+            self.push(&Unit::Reload, Step::ReloadGateway { uid: desired.uid });
         }
     }
 

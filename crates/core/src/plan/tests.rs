@@ -332,6 +332,7 @@ fn a_gateway_that_tells_an_older_revision_is_asked_to_reload() {
         servers: Vec::new(),
     };
     world.observed.probe = Some(Probe { healthy: true, misses: 0, state: Some(state) });
+    assert!(engine(&world.reconcile(&declared)).is_empty());
     assert!(world.plan(&declared).is_empty());
     declared.tokens_revision = 1;
     assert_eq!(texts(&world.reconcile(&declared))[1..], ["reload gateway"]);

@@ -121,7 +121,8 @@ fn annotations(reader: &mut Reader, node: &Node) -> Option<BTreeMap<String, Stri
     let mut read = pairs(reader, node, is_paused, |_| true)?;
     if read.get(PAUSED_ANNOTATION).is_some_and(|value| value != "true" && value != "false") {
         reader.in_key(PAUSED_ANNOTATION, |reader| {
-            let found = reader.report(Code::InvalidValue, node.position, "it is neither \"true\" nor \"false\"");
+            let found =
+                reader.report(Code::InvalidValue, node.position, "it is neither \"true\" nor \"false\"");
             found.hint = Some("write \"true\" with its quotes, or remove it".to_owned());
         });
         read.remove(PAUSED_ANNOTATION);
@@ -129,7 +130,12 @@ fn annotations(reader: &mut Reader, node: &Node) -> Option<BTreeMap<String, Stri
     Some(read)
 }
 
-fn pairs(reader: &mut Reader, node: &Node, is_ours: fn(&str) -> bool, is_value: fn(&str) -> bool) -> Option<BTreeMap<String, String>> {
+fn pairs(
+    reader: &mut Reader,
+    node: &Node,
+    is_ours: fn(&str) -> bool,
+    is_value: fn(&str) -> bool,
+) -> Option<BTreeMap<String, String>> {
     let entries = reader.mapping(node)?;
     let mut pairs = BTreeMap::new();
     for (key, value) in entries {

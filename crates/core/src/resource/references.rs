@@ -170,7 +170,8 @@ impl GatewayCheck<'_> {
         if entry.kind() == ServerKind::Remote {
             let container = [("resources", !resources.is_empty()), ("profile", profile.is_some())];
             for (field, _) in container.into_iter().filter(|(_, is_written)| *is_written) {
-                let message = format!("`{field}` is for a container, and the server `{name}` is a remote one");
+                let message =
+                    format!("`{field}` is for a container, and the server `{name}` is a remote one");
                 found.push(at(Code::UnusedConfig, message).with_hint("remove it".to_owned()));
             }
         } else if found.is_empty() {

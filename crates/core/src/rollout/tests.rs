@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::container::{ContainerSpec, Limits, NetworkMode};
-use crate::gateway_file::{ServerError, ServerReport};
+use crate::gateway_file::{ServerError, ServerExit, ServerReport};
 use crate::labels::{Identity, Owner};
 use crate::object::GatewayKey;
 use crate::observed::Live;
@@ -136,7 +136,7 @@ impl Case {
     fn report(&mut self, name: &str, phase: ServerPhase, error: Option<(&str, i64)>) {
         let last_error = error.map(|(message, seconds)| ServerError {
             message: message.to_owned(),
-            exit: None,
+            exit: Some(ServerExit { code: Some(1), signal: None, stderr: Vec::new() }),
             at: at(seconds),
         });
         self.state().servers.push(ServerReport {
@@ -180,6 +180,7 @@ impl Case {
             now: at(self.now),
             config_revision: self.config_revision(),
             unchanged: &self.unchanged,
+            proven_servers: BTreeSet::from(["time".to_owned()]),
             gateway_on_trial: self.gateway_on_trial,
         };
         self.record.advance(&wanted(self.role.clone(), NEW), Some(2), |_| self.usable, &look)

@@ -1,5 +1,5 @@
 use super::Outcome::{Again, Failed, Settled};
-use super::Trigger::{Edited, Noticed};
+use super::Trigger::{Edited, Noticed, Wanted};
 use super::*;
 
 /// A schedule under a clock of its own: seconds since the start.
@@ -228,6 +228,54 @@ fn q27_a_settled_key_leaves_no_entry_behind() {
         b.finish("a", outcome, n);
     }
     assert_eq!(b.schedule.keys(b.at(3.0)), []);
+}
+
+#[test]
+fn q29_what_somebody_asks_for_goes_before_the_others_in_the_order_in_which_it_became_due() {
+    let mut b = Bench::gated();
+    b.add("asked before the listing", Wanted, 0.0);
+    for key in ["a", "b", "asked before the listing", "c", "d"] {
+        b.add(key, Noticed, 1.0);
+    }
+    b.add("d", Wanted, 2.0);
+    b.add("c", Wanted, 3.0);
+    b.schedule.open();
+    let mut order = Vec::new();
+    while let Some(key) = b.start(4.0) {
+        b.finish(key, Settled, 4.0);
+        order.push(key);
+    }
+    assert_eq!(order, ["asked before the listing", "c", "d", "a", "b"]);
+}
+
+#[test]
+fn q29_a_start_answers_the_asking_and_what_comes_during_the_run_holds_for_the_next() {
+    let mut b = Bench::new();
+    b.add("a", Wanted, 0.0);
+    assert_eq!(b.start(0.0), Some("a"));
+    b.finish("a", Again(Duration::from_secs(1)), 0.0);
+    b.add("b", Noticed, 0.5);
+    assert_eq!(b.start(1.0), Some("b"), "a was asked for once");
+    b.finish("b", Settled, 1.0);
+    assert_eq!(b.start(1.0), Some("a"));
+    b.add("a", Wanted, 1.1);
+    b.add("b", Noticed, 1.2);
+    b.finish("a", Settled, 1.3);
+    assert_eq!(b.start(1.3), Some("a"));
+    b.finish("a", Settled, 1.4);
+    assert_eq!((b.start(1.4), b.start(1.4)), (Some("b"), None));
+}
+
+#[test]
+fn q29_asking_does_not_cut_through_back_off() {
+    let mut b = Bench::new();
+    b.add("failing", Noticed, 0.0);
+    b.start(0.0);
+    b.finish("failing", Failed, 0.0);
+    b.add("failing", Wanted, 0.1);
+    assert_eq!((b.start(0.1), b.wakeup()), (None, Some(1.0)));
+    b.add("other", Noticed, 0.5);
+    assert_eq!(b.start(1.0), Some("failing"), "first once it is due");
 }
 
 #[test]

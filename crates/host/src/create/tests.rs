@@ -158,11 +158,8 @@ fn the_baseline_profile_keeps_the_images_user_and_a_writable_root() {
 
 #[test]
 fn a_volume_is_mounted_by_its_name_and_without_options_of_its_driver() {
-    let volume = |name: &str, read_only| VolumeMount {
-        name: name.to_owned(),
-        target: format!("/{name}"),
-        read_only,
-    };
+    let volume =
+        |name: &str, read_only| VolumeMount { name: name.to_owned(), target: format!("/{name}"), read_only };
     let body = body(&ContainerSpec { volumes: vec![volume("a", false), volume("b", true)], ..spec() });
     assert_eq!(
         body["HostConfig"]["Mounts"].as_array().unwrap()[1..],

@@ -10,7 +10,7 @@ use bollard::query_parameters::{
 use bowline_core::container::{ContainerSpec, Limits};
 use bowline_core::labels::Identity;
 use bowline_core::object::GatewayKey;
-use bowline_core::observed::ContainerState;
+use bowline_core::observed::{ContainerState, ObservedContainer};
 use bowline_core::step::{FailureClass, StepFailure};
 
 use super::{changed, failure, gone, looked};
@@ -18,6 +18,7 @@ use crate::Host;
 use crate::create::{create_body, restart_policy};
 use crate::engine::{CHANGE, within};
 use crate::error::CallError;
+use crate::observe::{NameHolder, lingers};
 
 impl Host {
     pub(super) async fn create_container(
@@ -69,14 +70,27 @@ impl Host {
         message: &str,
     ) -> Result<(), StepFailure> {
         let holder = self.engine.container(name).await.map_err(|error| looked(&error))?;
-        match holder.and_then(|holder| self.observed(holder)) {
+        match self.usable(holder, key, name) {
             Some(ours) if is_same(&ours.identity, wanted) => Ok(()),
             Some(_) => Err(failure(FailureClass::Moved, message)),
-            None => {
-                self.note_taken(key, name);
-                Err(failure(FailureClass::NameTaken, message))
-            }
+            None => Err(failure(FailureClass::NameTaken, message)),
         }
+    }
+
+    /// Whoever has a name that is wanted, if it is a container of ours. Otherwise, and of one that is gone but for
+    /// its name, notes that the name is taken.
+    fn usable(
+        &self,
+        holder: Option<ContainerInspectResponse>,
+        key: &GatewayKey,
+        name: &str,
+    ) -> Option<ObservedContainer> {
+        let seen = if holder.is_some() { NameHolder::Seen } else { NameHolder::Unseen };
+        let ours = holder.and_then(|holder| self.observed(holder)).filter(|ours| !lingers(ours.state));
+        if ours.is_none() {
+            self.note_taken(key, name, seen);
+        }
+        ours
     }
 
     pub(super) async fn start_container(&self, key: &GatewayKey, id: &str) -> Result<(), StepFailure> {
@@ -205,11 +219,11 @@ impl Host {
             Ok(()) => Ok(()),
             Err(CallError::Status { code: 409, message }) => {
                 let holder = self.engine.container(to).await.map_err(|error| looked(&error))?;
-                if holder.and_then(|holder| self.observed(holder)).is_some() {
-                    return Err(failure(FailureClass::Moved, message));
-                }
-                self.note_taken(key, to);
-                Err(failure(FailureClass::NameTaken, message))
+                let class = match self.usable(holder, key, to) {
+                    Some(_) => FailureClass::Moved,
+                    None => FailureClass::NameTaken,
+                };
+                Err(failure(class, message))
             }
             Err(error) => Err(changed(&error)),
         }
@@ -269,3 +283,6 @@ pub(crate) fn published(container: &ContainerInspectResponse) -> Option<SocketAd
 fn holds(container: &ContainerSummary, port: u16) -> bool {
     container.ports.iter().flatten().any(|published| published.public_port == Some(port))
 }
+
+#[cfg(test)]
+mod tests;

@@ -161,11 +161,7 @@ fn an_image_that_could_not_be_pulled_and_then_appears_is_noticed_however_it_come
                 _ => by_load().await,
             }
             let hint = tokio::time::timeout(Duration::from_secs(20), hints.next()).await;
-            assert_eq!(
-                hint.expect("the image is noticed"),
-                Some(HostHint::Key(ground.key.clone())),
-                "{way}"
-            );
+            assert_eq!(hint.expect("the image is noticed"), Some(HostHint::Key(ground.key.clone())), "{way}");
             assert!(matches!(ground.image_state(&reference).await, ImageState::Present(_)), "{way}");
             ground.untag(&reference).await;
             assert_eq!(ground.image_state(&reference).await, ImageState::Absent, "{way}");

@@ -30,6 +30,8 @@ fn gateway(namespace: &str, port: i64) -> AdoptedGateway {
             status: None,
         },
         pins: json!({ "generation": 7, "images": {} }),
+        rollouts: json!({ "gateway": { "failed": { "specHash": "bad" } } }),
+        requests: BTreeMap::from([("gateway".to_owned(), Requests { restart: 2, retry: 1 })]),
         epoch: 3,
         leases: Leases::from([(LeaseSlot::new(LeaseKind::Port, Holder::Gateway), port)]),
         tokens: TokensFile { revision: 9, tokens: vec![token] },
@@ -59,6 +61,9 @@ fn what_is_adopted_is_as_it_was() {
         assert!(after.resource_version > 0, "watchers learn of it");
         assert_eq!(record.placement.unwrap().epoch, 3);
         assert_eq!(record.leases, before.leases);
+        assert_eq!(record.pins.as_ref(), Some(&before.pins));
+        assert_eq!(record.rollouts.as_ref(), Some(&before.rollouts));
+        assert_eq!(record.requests, before.requests);
         assert_eq!(record.tokens_revision, 9);
         assert_eq!(record.tokens[0].sha256, before.tokens.tokens[0].sha256);
         assert!(record.catalogs.contains_key(&ObjectKey::cluster_catalog("base")));

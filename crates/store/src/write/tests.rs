@@ -117,7 +117,10 @@ fn a_transaction_is_all_or_nothing_and_sees_itself() {
         put(&mut tx, &ObjectKey::cluster_catalog("base"), &json!({})).await.unwrap();
         put(&mut tx, &ObjectKey::gateway("u1", "default"), &json!({"catalogs": ["base"]})).await.unwrap();
         assert_eq!(tx.list(Kind::ClusterCatalog, None).await.unwrap().len(), 1);
-        assert_eq!(tx.gateways_using(&ObjectKey::cluster_catalog("base")).await.unwrap(), [GatewayKey::new("u1", "default")]);
+        assert_eq!(
+            tx.gateways_using(&ObjectKey::cluster_catalog("base")).await.unwrap(),
+            [GatewayKey::new("u1", "default")]
+        );
         assert!(db.store.desired_keys().await.unwrap().is_empty());
         drop(tx);
         assert_eq!(db.store.list(Kind::ClusterCatalog, None).await.unwrap().version, 0);

@@ -8,7 +8,12 @@ use crate::args::Command;
 /// `a` goes at once, `c` in a while, everything else does not exist.
 fn answer(request: &str) -> Answer {
     let deleted = |namespace: &str, gone| {
-        ok(DeleteResponse { key: ObjectKey::gateway(namespace, "default"), uid: Uuid::nil(), gone, volumes: Vec::new() })
+        ok(DeleteResponse {
+            key: ObjectKey::gateway(namespace, "default"),
+            uid: Uuid::nil(),
+            gone,
+            volumes: Vec::new(),
+        })
     };
     match request {
         "DELETE /v1/namespaces/a/gateways/default" => deleted("a", true),

@@ -69,7 +69,11 @@ fn is_up(container: &ObservedContainer) -> bool {
 
 /// The id of an image.
 fn image_id(name: &str) -> String {
-    if name.starts_with("sha256:") { name.to_owned() } else { format!("sha256:{}", Content(name.to_owned()).sha256()) }
+    if name.starts_with("sha256:") {
+        name.to_owned()
+    } else {
+        format!("sha256:{}", Content(name.to_owned()).sha256())
+    }
 }
 
 /// Whether the container's program ends as soon as it is started.
@@ -162,9 +166,9 @@ impl State {
                         return Err(failure(FailureClass::NameTaken, "somebody else's volume"));
                     }
                     Some(_) => {}
-                    None => self
-                        .volumes
-                        .push(ObservedVolume { name: name.clone(), identity: identity.clone() }),
+                    None => {
+                        self.volumes.push(ObservedVolume { name: name.clone(), identity: identity.clone() });
+                    }
                 }
                 Ok(())
             }
@@ -303,11 +307,7 @@ impl State {
             started_at: None,
             finished_at: None,
             error: String::new(),
-            live: Live {
-                memory_swap: spec.limits.memory,
-                limits: spec.limits.clone(),
-                networks: BTreeSet::new(),
-            },
+            live: Live { memory_swap: spec.limits.memory, limits: spec.limits.clone(), ..Live::default() },
         };
         self.containers.push((container, spec.clone()));
         Ok(())
@@ -330,7 +330,8 @@ impl State {
         let twin = |seen: &ObservedContainer| {
             is_up(seen)
                 && seen.id != container.id
-                && (seen.identity.uid, &seen.identity.role) == (container.identity.uid, &container.identity.role)
+                && (seen.identity.uid, &seen.identity.role)
+                    == (container.identity.uid, &container.identity.role)
         };
         if self.containers.iter().any(|(seen, _)| twin(seen)) {
             self.violations.push(format!("a second running container of {:?}", container.identity.role));

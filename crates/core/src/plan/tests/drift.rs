@@ -3,6 +3,7 @@
 use super::replacement::{FETCH, GATEWAY, TIME, proven};
 use super::*;
 use crate::desired::Declared;
+use crate::observed::{Limit, Live};
 
 /// Plans one repair, carries it out, and wants nothing left to do.
 fn repair(world: &mut World, declared: &Declared) -> Vec<String> {
@@ -13,7 +14,7 @@ fn repair(world: &mut World, declared: &Declared) -> Vec<String> {
 
 #[test]
 fn limits_that_were_changed_are_set_again() {
-    let drifts: [fn(&mut crate::observed::Live); 5] = [
+    let drifts: [fn(&mut Live); 5] = [
         |live| live.limits.memory *= 2,
         |live| live.memory_swap = -1,
         |live| live.limits.nano_cpus = None,
@@ -24,6 +25,24 @@ fn limits_that_were_changed_are_set_again() {
         let (declared, mut world) = proven();
         drift(&mut world.container(TIME).live);
         assert_eq!(repair(&mut world, &declared), [format!("update container {TIME}")], "drift {number}");
+    }
+}
+
+#[test]
+fn limits_that_the_engine_cannot_hold_are_no_drift() {
+    for limit in [Limit::Memory, Limit::Swap, Limit::CpuShares, Limit::Pids] {
+        let (declared, mut world) = proven();
+        let live = &mut world.container(TIME).live;
+        live.unheld.insert(limit);
+        match limit {
+            Limit::Memory => live.limits.memory = 0,
+            Limit::Swap => live.memory_swap = -1,
+            Limit::CpuShares => live.limits.cpu_shares = Some(2),
+            Limit::Pids => live.limits.pids = 0,
+        }
+        assert!(world.plan(&declared).is_empty(), "{limit:?}");
+        world.container(TIME).live.limits.nano_cpus = None;
+        assert_eq!(world.plan(&declared).steps.len(), 1, "{limit:?}: the others are held");
     }
 }
 

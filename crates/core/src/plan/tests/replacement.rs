@@ -18,7 +18,7 @@ pub(super) fn proven() -> (Declared, World) {
     let mut world = World::with_images(&declared);
     world.reconcile(&declared);
     world.answer(&declared, &["time", "fetch"]);
-    assert!(world.reconcile(&declared).is_empty());
+    assert!(engine(&world.reconcile(&declared)).is_empty());
     assert!(world.rollouts.iter().all(|(_, rollout)| rollout.proven.is_some()));
     (declared, world)
 }
@@ -84,11 +84,11 @@ fn the_new_container_is_made_before_the_old_one_stops_which_is_kept_until_the_ne
     assert!(matches!(kept.state, ContainerState::Exited { .. }));
     // The gateway still tells what it knew of the old one.
     world.answer(&declared, &["fetch"]);
-    assert!(world.reconcile(&declared).is_empty(), "it waits for the answer");
+    assert!(engine(&world.reconcile(&declared)).is_empty(), "it waits for the answer");
     world.answer(&declared, &["time", "fetch"]);
-    assert_eq!(texts(&world.reconcile(&declared)), [format!("remove container {}", retired(&old))]);
+    assert_eq!(engine(&world.reconcile(&declared)), [format!("remove container {}", retired(&old))]);
     assert_ne!(world.container(TIME).id, old.id);
-    assert!(world.reconcile(&declared).is_empty());
+    assert!(engine(&world.reconcile(&declared)).is_empty());
     assert!(world.rollouts.servers["time"].trial.is_none());
 }
 
@@ -177,7 +177,7 @@ fn a_suspended_trial_goes_on_where_it_was() {
     assert!(!steps.iter().any(|step| step.contains("__")), "{steps:?}");
     world.now += 30;
     world.answer(&declared, &["fetch"]);
-    assert!(world.reconcile(&declared).is_empty(), "its time runs from its start");
+    assert!(engine(&world.reconcile(&declared)).is_empty(), "its time runs from its start");
     world.answer(&declared, &["time", "fetch"]);
     assert_eq!(engine(&world.reconcile(&declared)), [format!("remove container {}", retired(&old))]);
 }
@@ -195,7 +195,7 @@ fn a_gateway_is_replaced_the_same_way_and_its_servers_stay() {
     assert!(steps[0].starts_with(&format!("create container {GATEWAY}__")), "{steps:?}");
     assert_eq!(steps[3], format!("rename container {GATEWAY} to {}", retired(&old)));
     world.answer(&declared, &["time"]);
-    assert!(world.reconcile(&declared).is_empty(), "fetch answered before and does not now");
+    assert!(engine(&world.reconcile(&declared)).is_empty(), "fetch answered before and does not now");
     world.answer(&declared, &["time", "fetch"]);
     assert_eq!(engine(&world.reconcile(&declared)), [format!("remove container {}", retired(&old))]);
     assert_eq!([world.container(TIME).id.clone(), world.container(FETCH).id.clone()], servers);
@@ -268,4 +268,20 @@ fn limits_that_change_with_the_rest_are_those_of_the_new_container() {
     let new = beside(&world, &declared);
     assert_eq!(engine(&world.reconcile(&declared)), replaces(&new, &retired(&old)));
     assert_eq!(world.container(TIME).live.limits.memory, 64 << 20);
+}
+
+#[test]
+fn a_name_beside_that_somebody_else_has_is_not_fought_for() {
+    let (mut declared, mut world) = proven();
+    let old = world.container(TIME).clone();
+    edit_zone(&mut declared, "UTC");
+    let new = beside(&world, &declared);
+    world.observed.taken_names.extend([new.clone(), retired(&old)]);
+    let steps = engine(&world.reconcile(&declared));
+    let whole = format!("{TIME}__{}", old.identity.spec_hash);
+    assert!(steps[0].starts_with(&format!("create container {new}")), "{steps:?}");
+    assert_ne!(steps[0], format!("create container {new}"));
+    assert_eq!(steps[3], format!("rename container {TIME} to {whole}"));
+    assert_eq!(world.container(&whole).id, old.id);
+    assert!(world.container(TIME).id != old.id);
 }

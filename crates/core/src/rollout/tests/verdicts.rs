@@ -1,6 +1,7 @@
 //! How one look judges a trial: every path, row by row.
 
 use super::*;
+use crate::report::MISSES;
 
 #[track_caller]
 fn expect(table: Vec<(&str, Case)>) {
@@ -41,7 +42,8 @@ fn a_container_that_cannot_be_made_or_started_fails_when_trying_again_cannot_hel
         ("Refused: bad mount", unmade().with(|case| case.has_trouble(true, 1))),
         ("pending", made("")),
         ("pending", made("no such program")),
-        ("pending", made("").with(|case| case.has_trouble(false, 9))),
+        ("pending", made("").with(|case| case.has_trouble(false, 5))),
+        ("StartFailed: bad mount", made("").with(|case| case.has_trouble(false, 6))),
         ("pending", made("no such program").with(|case| case.has_trouble(false, 1))),
         ("StartFailed: no such program", made("no such program").with(|case| case.has_trouble(false, 2))),
         ("StartFailed: bad mount", made("").with(|case| case.has_trouble(true, 1))),
@@ -139,7 +141,12 @@ fn the_clock_of_a_gateway_begins_anew_with_another_configuration() {
 fn a_gateway_is_proven_when_it_answers_with_its_configuration_and_every_server_that_it_had() {
     let told = |running: &'static [&'static str]| Case::of(Role::Gateway).with(|case| case.tells(running));
     let late = |case: Case| case.with(|case| case.now = BEGIN + 60);
-    let silent = || Case::gateway().with(|case| case.observed.probe.as_mut().unwrap().healthy = false);
+    let silent = || {
+        Case::gateway().with(|case| {
+            let probe = case.observed.probe.as_mut().unwrap();
+            (probe.healthy, probe.misses) = (false, MISSES);
+        })
+    };
     let stale = || Case::gateway().with(|case| case.state().config_revision = "older".to_owned());
     expect(vec![
         ("proven", Case::gateway()),

@@ -3,9 +3,10 @@
 
 use super::*;
 use crate::container::Limits;
-use crate::desired::Layer;
-use crate::gateway_file::{ServerError, ServerPhase, ServerReport};
+use crate::desired::{Layer, RECOVERY_FILE};
+use crate::gateway_file::{ServerError, ServerExit, ServerPhase, ServerReport};
 use crate::labels::Role;
+use crate::report::MISSES;
 use crate::resource::CatalogSpec;
 use crate::rollout::Trouble;
 
@@ -164,9 +165,8 @@ spec: {{ catalogs: [{}], servers: [{}] }}
             if !blocked {
                 self.world.execute(step);
                 done.insert(unit);
-                if *unit == Unit::Gateway
-                    && matches!(step, Step::StartContainer { .. } | Step::ReloadGateway { .. })
-                {
+                let starts = *unit == Unit::Gateway && matches!(step, Step::StartContainer { .. });
+                if starts || matches!(step, Step::ReloadGateway { .. }) {
                     self.read = (desired.config_revision.clone(), desired.tokens_revision);
                 }
                 // What is known of a container that was just started is nothing.
@@ -203,7 +203,7 @@ spec: {{ catalogs: [{}], servers: [{}] }}
                 restarts: 0,
                 last_error: bad.map(|_| ServerError {
                     message: "it never answers".to_owned(),
-                    exit: None,
+                    exit: Some(ServerExit { code: Some(1), signal: None, stderr: Vec::new() }),
                     at: at(self.world.now),
                 }),
             }
@@ -215,7 +215,8 @@ spec: {{ catalogs: [{}], servers: [{}] }}
             servers: servers.collect(),
         };
         let healthy = !is_bad("bowline/gateway", &gateway.image);
-        self.world.observed.probe = Some(Probe { healthy, misses: 0, state: Some(state) });
+        self.world.observed.probe =
+            Some(Probe { healthy, misses: if healthy { 0 } else { MISSES }, state: Some(state) });
     }
 
     /// Runs until nothing is left to do or to wait for.
@@ -284,7 +285,10 @@ spec: {{ catalogs: [{}], servers: [{}] }}
         let networks = observed.networks.iter();
         lines.extend(networks.map(|network| format!("{} {}", network.name, network.identity.spec_hash)));
         for (uid, tree) in &observed.trees {
-            lines.extend(tree.iter().map(|(path, entry)| format!("{uid}/{path} {entry:?}")));
+            // The recovery file tells which generation proved what; that it is true, the last plan has checked.
+            let told =
+                |path: &str, entry| if path == RECOVERY_FILE { String::new() } else { format!("{entry:?}") };
+            lines.extend(tree.iter().map(|(path, entry)| format!("{uid}/{path} {}", told(path, entry))));
         }
         for (unit, rollout) in self.world.rollouts.iter() {
             let proven = rollout.proven.as_ref().map(|proven| &proven.container.spec);
