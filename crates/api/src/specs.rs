@@ -1,6 +1,6 @@
 //! The spec directory: what its files declare is applied, and goes when the files do.
 //!
-//! One loop per directory, and only while this process holds the lock of its host: scan ([`scan`]), judge and write
+//! One loop per directory, and only while this process holds the lock of its host: scan ([`mod@scan`]), judge and write
 //! ([`round`]), wait for news ([`watch`]). Every round begins with the whole directory and with what the database
 //! says of it, so a lost event, a burst and a restart are the same case. The loop is a client of the function behind
 //! `POST /v1/apply`, with the file as the manager of what it declares.

@@ -5,7 +5,7 @@
 //! are judged, and one of exactly these is dialled ([`dial`]); a redirect starts over, three times at most
 //! ([`client`]); what comes back is bounded in time and size. No proxy variable is read.
 //!
-//! [`streamable`] and [`sse`] speak the two protocols of remote servers over it.
+//! [`mod@streamable`] and [`mod@sse`] speak the two protocols of remote servers over it.
 
 mod address;
 mod client;
