@@ -107,7 +107,11 @@ fn a_dry_run_shows_the_steps_and_changes_nothing() {
     let changed = text.replace("disableNetwork: true", "disableNetwork: true, command: [--tools, pid]");
     let shown = bowline.cli_with_input(["apply", "--dry-run", "-f", "-"], &changed).ok();
     assert!(shown.contains("clustercatalog/base configured (dry run)"), "{shown}");
-    assert!(shown.contains(&format!("remove container mcp-server-u1.default.light_{instance}")), "{shown}");
+    let server = format!("container mcp-server-u1.default.light_{instance}");
+    // The new one is made before the old one stops, which stays until the new one answers.
+    let position = |step: String| shown.find(&step).unwrap_or_else(|| panic!("{step} is not in\n{shown}"));
+    assert!(position(format!("create {server}__")) < position(format!("stop {server}")), "{shown}");
+    assert!(!shown.contains("remove container"), "{shown}");
     assert!(!shown.contains("mcp-gateway-u1"), "{shown}");
     assert_eq!(bowline.cli(["tools", "u1", "-o", "name"]).ok().lines().count(), 6, "nothing was changed");
 }

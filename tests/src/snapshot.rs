@@ -19,7 +19,7 @@ use crate::engine::{Engine, id, label};
 use crate::postgres::Postgres;
 
 /// Fields of an inspect that say when and where, not what.
-const VOLATILE: [&str; 25] = [
+const VOLATILE: [&str; 26] = [
     "Id",
     "Created",
     "Pid",
@@ -44,6 +44,8 @@ const VOLATILE: [&str; 25] = [
     "dev.bowline.spec-hash",
     "specHash",
     "creationTimestamp",
+    // When a revision failed, as `recovery.json` has it.
+    "at",
     "revision",
 ];
 
