@@ -29,7 +29,6 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
 use bowline_core::labels::{Identity, Owner};
 use bowline_core::object::GatewayKey;
@@ -74,8 +73,8 @@ pub struct Host {
     settings: Settings,
     trees: Arc<Trees>,
     pulls: Pulls,
-    /// Names that were found taken, with the end of that belief where nobody is seen to have them.
-    taken: Mutex<BTreeMap<GatewayKey, BTreeMap<String, Option<Instant>>>>,
+    /// Names that were found taken.
+    taken: Mutex<BTreeMap<GatewayKey, BTreeMap<String, observe::Taken>>>,
 }
 
 impl Host {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bollard::models::{
     ContainerInspectResponse, ContainerState as EngineState, ContainerStateStatusEnum as Status,
@@ -17,23 +17,38 @@ use bowline_core::observed::{
 use chrono::{DateTime, Utc};
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::{Host, HostError, blocking};
 
 /// Calls to the Engine that one look makes at a time.
 const PARALLEL: usize = 8;
-/// A name that was taken is believed to be for this long, even when nobody is seen to have it: Docker can keep a
-/// name reserved for a container that is gone.
+/// A name that nobody was seen to have is believed to be taken for this long: Docker can keep a name reserved for a
+/// container that is gone.
 const PHANTOM: Duration = Duration::from_secs(600);
+/// A name must be found taken, with nobody to be seen, twice and this far apart before that is believed: a container
+/// that is being removed is gone from every listing a moment before its name is free.
+const LEAVING: Duration = Duration::from_secs(2);
+/// Two such findings further apart than this have nothing to do with each other.
+const FORGOTTEN: Duration = Duration::from_secs(60);
 
-/// Who has a name that was found taken.
+/// What is known of a name that was found taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NameHolder {
-    /// A container or network that a look at the name finds: the name is free when that is gone.
+pub(crate) enum Taken {
+    /// A look at the name finds a container or network: the name is free when that is gone.
     Seen,
-    /// Nothing that can be found by the name: believed for [`PHANTOM`].
-    Unseen,
+    /// Nobody was seen to have it at this time: most likely it is free by now.
+    Leaving(Instant),
+    /// Nothing can be found by the name: believed until then.
+    Until(Instant),
+}
+
+impl Taken {
+    /// What cannot be looked up by its name, a volume say, or was not found for long enough.
+    pub(crate) fn unseen() -> Self {
+        Self::Until(Instant::now() + PHANTOM)
+    }
 }
 
 /// All that is ours on this host, as far as one list call per kind tells. Compared with the one before, it shows
@@ -145,13 +160,24 @@ impl Host {
     }
 
     /// Remembers that something that is not this gateway's to use has a name that it wanted.
-    pub(crate) fn note_taken(&self, key: &GatewayKey, name: &str, holder: NameHolder) {
-        let until = match holder {
-            NameHolder::Seen => None,
-            NameHolder::Unseen => Some(Instant::now() + PHANTOM),
-        };
+    pub(crate) fn note_taken(&self, key: &GatewayKey, name: &str, what: Taken) {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.entry(key.clone()).or_default().insert(name.to_owned(), until);
+        taken.entry(key.clone()).or_default().insert(name.to_owned(), what);
+    }
+
+    /// Remembers that a name is taken and nobody is seen to have it. Whether that has been so for long enough to
+    /// look for another name.
+    pub(crate) fn note_unseen(&self, key: &GatewayKey, name: &str) -> bool {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let names = taken.entry(key.clone()).or_default();
+        let first = match names.get(name) {
+            Some(Taken::Leaving(first)) if first.elapsed() < FORGOTTEN => *first,
+            _ => Instant::now(),
+        };
+        let believed = first.elapsed() >= LEAVING;
+        let what = if believed { Taken::unseen() } else { Taken::Leaving(first) };
+        names.insert(name.to_owned(), what);
+        believed
     }
 
     /// The labels' identity when they are complete and this owner's.
@@ -256,16 +282,18 @@ impl Host {
             taken.get(key).cloned().unwrap_or_default()
         };
         let mut still = BTreeSet::new();
-        for (name, until) in noted {
+        for (name, what) in noted {
             let container =
                 self.engine.container(&name).await.map_err(HostError::call("inspect a container"))?;
-            let held = match container {
-                Some(found) => self.observed(found).is_none_or(|ours| lingers(ours.state)),
-                None => {
+            let held = match (container, what) {
+                (Some(found), _) => self.observed(found).is_none_or(|ours| lingers(ours.state)),
+                // No reason to look for another name yet, and none to forget it.
+                (None, Taken::Leaving(first)) if first.elapsed() < FORGOTTEN => continue,
+                (None, _) => {
                     let networks = self.engine.networks(&[]).await?;
                     let mut holders = networks.iter().filter(|network| network.name.as_ref() == Some(&name));
                     holders.any(|network| self.identity(network.labels.as_ref()).is_none())
-                        || until.is_some_and(|until| Instant::now() < until)
+                        || matches!(what, Taken::Until(until) if Instant::now() < until)
                 }
             };
             let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);

@@ -26,7 +26,7 @@ use crate::engine::{CHANGE, Engine, INSPECT, LIST, absent, label_filter, within}
 use crate::error::{CallError, HostError};
 use crate::execute::{changed, failure, looked};
 use crate::files::open_absolute;
-use crate::observe::NameHolder;
+use crate::observe::Taken;
 use crate::{Host, blocking};
 
 /// The only driver of ours: a directory below the Engine's own.
@@ -115,7 +115,7 @@ impl Host {
         if observed(&there).is_some_and(|seen| seen.identity.is_same(identity)) {
             return Ok(());
         }
-        self.note_taken(key, name, NameHolder::Unseen);
+        self.note_taken(key, name, Taken::unseen());
         Err(failure(FailureClass::NameTaken, format!("somebody else has a volume named {name}")))
     }
 

@@ -18,7 +18,7 @@ use crate::Host;
 use crate::create::{create_body, restart_policy};
 use crate::engine::{CHANGE, within};
 use crate::error::CallError;
-use crate::observe::{NameHolder, lingers};
+use crate::observe::{Taken, lingers};
 
 impl Host {
     pub(super) async fn create_container(
@@ -69,28 +69,34 @@ impl Host {
         wanted: &Identity,
         message: &str,
     ) -> Result<(), StepFailure> {
-        let holder = self.engine.container(name).await.map_err(|error| looked(&error))?;
-        match self.usable(holder, key, name) {
-            Some(ours) if is_same(&ours.identity, wanted) => Ok(()),
-            Some(_) => Err(failure(FailureClass::Moved, message)),
-            None => Err(failure(FailureClass::NameTaken, message)),
+        match self.holder(key, name).await? {
+            Ok(ours) if is_same(&ours.identity, wanted) => Ok(()),
+            Ok(_) => Err(failure(FailureClass::Moved, message)),
+            Err(class) => Err(failure(class, message)),
         }
     }
 
-    /// Whoever has a name that is wanted, if it is a container of ours. Otherwise, and of one that is gone but for
-    /// its name, notes that the name is taken.
-    fn usable(
+    /// Whoever has a name that is wanted, if it is a container of ours; otherwise what that means for the step. Of
+    /// one that is gone but for its name, too, it is noted that the name is taken.
+    async fn holder(
         &self,
-        holder: Option<ContainerInspectResponse>,
         key: &GatewayKey,
         name: &str,
-    ) -> Option<ObservedContainer> {
-        let seen = if holder.is_some() { NameHolder::Seen } else { NameHolder::Unseen };
-        let ours = holder.and_then(|holder| self.observed(holder)).filter(|ours| !lingers(ours.state));
-        if ours.is_none() {
-            self.note_taken(key, name, seen);
-        }
-        ours
+    ) -> Result<Result<ObservedContainer, FailureClass>, StepFailure> {
+        let holder = self.engine.container(name).await.map_err(|error| looked(&error))?;
+        let Some(holder) = holder else {
+            return Ok(Err(match self.note_unseen(key, name) {
+                true => FailureClass::NameTaken,
+                false => FailureClass::Moved,
+            }));
+        };
+        Ok(match self.observed(holder).filter(|ours| !lingers(ours.state)) {
+            Some(ours) => Ok(ours),
+            None => {
+                self.note_taken(key, name, Taken::Seen);
+                Err(FailureClass::NameTaken)
+            }
+        })
     }
 
     pub(super) async fn start_container(&self, key: &GatewayKey, id: &str) -> Result<(), StepFailure> {
@@ -218,10 +224,9 @@ impl Host {
         match within(CHANGE, self.engine.docker.rename_container(&container.id, options)).await {
             Ok(()) => Ok(()),
             Err(CallError::Status { code: 409, message }) => {
-                let holder = self.engine.container(to).await.map_err(|error| looked(&error))?;
-                let class = match self.usable(holder, key, to) {
-                    Some(_) => FailureClass::Moved,
-                    None => FailureClass::NameTaken,
+                let class = match self.holder(key, to).await? {
+                    Ok(_) => FailureClass::Moved,
+                    Err(class) => class,
                 };
                 Err(failure(class, message))
             }

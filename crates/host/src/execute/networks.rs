@@ -15,7 +15,7 @@ use crate::Host;
 use crate::engine::{Address, CHANGE, Engine, INSPECT, absent, within};
 use crate::error::CallError;
 use crate::http::exchange;
-use crate::observe::NameHolder;
+use crate::observe::Taken;
 
 impl Host {
     pub(super) async fn create_network(
@@ -85,7 +85,7 @@ impl Host {
             Some(ours) if is_same(&ours, wanted) => Ok(true),
             Some(_) => Err(failure(FailureClass::Moved, format!("another network of ours is named {name}"))),
             None => {
-                self.note_taken(key, name, NameHolder::Seen);
+                self.note_taken(key, name, Taken::Seen);
                 Err(failure(FailureClass::NameTaken, format!("a network that is not ours is named {name}")))
             }
         }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bowline_core::container::NetworkMode;
 use bowline_core::labels::{Owner, Role};
@@ -9,6 +10,7 @@ use bowline_core::step::Step;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::time;
 use uuid::Uuid;
 
 use super::*;
@@ -170,9 +172,24 @@ async fn a_name_is_taken_while_a_container_of_ours_that_can_only_be_removed_has_
     }
 }
 
+/// Lets time pass at once. It runs as it does otherwise: a paused clock jumps over what waits for a socket.
+async fn pass(seconds: u64) {
+    time::pause();
+    time::advance(Duration::from_secs(seconds)).await;
+    time::resume();
+}
+
 #[tokio::test]
-async fn a_name_that_nobody_is_seen_to_have_is_believed_to_be_taken() {
+async fn a_name_that_nobody_is_seen_to_have_is_believed_to_be_taken_when_it_stays_so() {
     let fake = Fake::start(None).await;
+    assert_eq!(fake.created().await, Err(FailureClass::Moved), "its container may have gone a moment ago");
+    assert_eq!(fake.taken().await, BTreeSet::new());
+    pass(3).await;
     assert_eq!(fake.created().await, Err(FailureClass::NameTaken));
     assert_eq!(fake.taken().await, BTreeSet::from([NAME.to_owned()]));
+    pass(601).await;
+    assert_eq!(fake.taken().await, BTreeSet::new(), "tried again now and then");
+    assert_eq!(fake.created().await, Err(FailureClass::Moved), "anew");
+    pass(61).await;
+    assert_eq!(fake.created().await, Err(FailureClass::Moved), "nothing to do with the time before");
 }
