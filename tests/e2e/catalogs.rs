@@ -152,7 +152,7 @@ fn a_catalog_in_use_is_protected_and_what_is_forced_costs_only_its_own_servers()
     all_ready(&bowline, &["u1"]);
 
     // An entry that cannot run here fails the wait with the gateway's name, and not the apply.
-    let unsupported = tools(&[("two", light("pid", "secrets: [{ name: two.key, env: KEY }]"))]);
+    let unsupported = tools(&[("two", light("pid", "user: '1000'"))]);
     let said = apply_and_wait(&bowline, &unsupported).fails_with(USERS_FAULT);
     assert!(said.contains("gateway/u1/default") && said.contains("Unsupported"), "{said}");
     call(&bowline, "u1", "echo", "{}").ok();

@@ -77,14 +77,17 @@ fn what_the_directory_declares_runs_and_goes_with_its_file() {
     dir.write("u1.yaml", &gateway("u1", &["light"]));
     dir.write("u2.yaml", &gateway("u2", &["light"]));
     dir.write("z-catalog.yaml", &light());
+    // Nothing in a file keeps its neighbours from being written, not even what Postgres cannot store.
+    dir.write("nul.yaml", "kind: \"a\\0\\e[2J\"\n");
     let mut bowline = Bowline::new().with("spec-dir", dir.folder());
     bowline.start();
-    until_states(&bowline, &[("u1.yaml", "Applied"), ("u2.yaml", "Applied"), ("z-catalog.yaml", "Applied")]);
+    let all = |u1, u2| [("nul.yaml", "Invalid"), u1, u2, ("z-catalog.yaml", "Applied")];
+    until_states(&bowline, &all(("u1.yaml", "Applied"), ("u2.yaml", "Applied")));
     all_ready(&bowline, &["u1", "u2"]);
     assert_eq!(bowline.object("gateway", "u1", "default")["metadata"]["managedBy"], "file:u1.yaml");
     assert!(bowline.cli(["describe", "gateway/u1/default"]).ok().contains("file:u1.yaml"));
     let table = bowline.cli(["get", "specs"]).ok();
-    assert!(table.starts_with("FILE") && table.lines().count() == 4, "{table}");
+    assert!(table.starts_with("FILE") && table.lines().count() == 5, "{table}");
 
     // A client's write is refused with the file's name; what another file does to it restarts nothing.
     let before = (starts(&bowline, "u1"), starts(&bowline, "u2"));
@@ -92,17 +95,11 @@ fn what_the_directory_declares_runs_and_goes_with_its_file() {
     assert!(said.contains("u1.yaml") && said.contains("--force"), "{said}");
     dir.rename("u1.yaml", "moved.yaml");
     dir.write("u2.yaml", "kind: Gateway\nmetadata: {");
-    until_states(
-        &bowline,
-        &[("moved.yaml", "Applied"), ("u2.yaml", "Invalid"), ("z-catalog.yaml", "Applied")],
-    );
+    until_states(&bowline, &all(("moved.yaml", "Applied"), ("u2.yaml", "Invalid")));
     assert_eq!(bowline.object("gateway", "u1", "default")["metadata"]["managedBy"], "file:moved.yaml");
     bowline.stop();
     bowline.start();
-    until_states(
-        &bowline,
-        &[("moved.yaml", "Applied"), ("u2.yaml", "Invalid"), ("z-catalog.yaml", "Applied")],
-    );
+    until_states(&bowline, &all(("moved.yaml", "Applied"), ("u2.yaml", "Invalid")));
     call(&bowline, "u1", "echo", r#"{"a": 1}"#).ok();
     assert_eq!((starts(&bowline, "u1"), starts(&bowline, "u2")), before);
 
@@ -367,6 +364,8 @@ fn only_the_serve_that_holds_the_lock_of_its_host_follows_the_directory() {
     until_states(&first, &[("base.yaml", "Applied")]);
     let instance = first.allotment().instance().to_owned();
     let mut second = Bowline::new().on(&postgres).with("spec-dir", dir.folder()).with("instance", instance);
+    // Whoever works with this database has its keys.
+    second.set("keys-dir", first.state_dir().join("keys").display().to_string());
     second.launch();
     wait::until_true("the second waits", SOON, || second.log().contains("another serve works on this host"));
     dir.write("base.yaml", &numbered("base", "second"));

@@ -243,6 +243,44 @@ fn adoption_finds_the_volumes_of_a_lost_database_again() {
     let listed = volumes(&bowline);
     assert_eq!(listed.len(), 1, "{listed:?}");
     assert_eq!(listed[0]["usedBy"], json!({ "namespace": "u1", "name": "default" }));
+
+    // And when the volumes are all that is left.
+    bowline.stop();
+    bowline.teardown().ok();
+    let last = Postgres::start();
+    let mut bowline = bowline.on(&last);
+    let url = last.url_file().display().to_string();
+    let said = bowline
+        .cli(["adopt", "--instance", &instance, "--state-dir", &state, "--database-url-file", &url])
+        .ok();
+    assert_eq!(said, "volume u1/keeper/data adopted\n");
+    bowline.start();
+    bowline.apply(&(keeper("write,read") + &gateway("u1", &["keeper"])));
+    all_ready(&bowline, &["u1"]);
+    reads(&bowline, "u1", "note", "from before");
     bowline.cli(["delete", "gateway/u1/default", "--volumes"]).ok();
     assert!(Engine::local().volumes_of(&instance).is_empty());
+}
+
+#[test]
+fn a_server_that_runs_as_its_images_own_user_writes_what_it_wrote_under_a_leased_uid() {
+    let mut bowline = Bowline::new();
+    bowline.start();
+    bowline.apply(&(keeper("write,read") + &gateway("u1", &["keeper"])));
+    all_ready(&bowline, &["u1"]);
+    let mut before = members_of_keeper(&bowline).expect("it runs");
+    write(&bowline, "u1", "note", "under a leased uid");
+    for (profile, text) in [("baseline", "as its own user"), ("restricted", "and back again")] {
+        bowline.apply(&gateway("u1", &[&format!("{{ name: keeper, profile: {profile} }}")]));
+        let (next, _) = wait::until("the server is replaced", PATIENCE, || {
+            members_of_keeper(&bowline).filter(|id| *id != before)
+        });
+        before = next;
+        all_ready(&bowline, &["u1"]);
+        wait::until_true("the new server answers", PATIENCE, || {
+            call(&bowline, "u1", "read", r#"{ "path": "/data/note" }"#).status.success()
+        });
+        write(&bowline, "u1", "note", text);
+        reads(&bowline, "u1", "note", text);
+    }
 }

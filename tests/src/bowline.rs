@@ -35,6 +35,7 @@ pub struct Bowline {
     runtime: TempDir,
     database_url_file: Option<PathBuf>,
     settings: Vec<(String, String)>,
+    log_filter: &'static str,
     server: Option<Child>,
 }
 
@@ -65,6 +66,7 @@ impl Bowline {
             runtime,
             database_url_file: None,
             settings: Vec::new(),
+            log_filter: "info",
             server: None,
         }
     }
@@ -88,6 +90,13 @@ impl Bowline {
     #[must_use]
     pub fn through(mut self, socket: &Path) -> Self {
         self.docker_host = format!("unix://{}", socket.display());
+        self
+    }
+
+    /// Lets `serve` log what this filter says.
+    #[must_use]
+    pub fn logging(mut self, filter: &'static str) -> Self {
+        self.log_filter = filter;
         self
     }
 
@@ -174,7 +183,7 @@ impl Bowline {
         assert!(self.server.is_none(), "it runs already");
         let log = File::options().create(true).append(true).open(self.log_path()).expect("the log");
         let mut command = program(self.network.as_ref());
-        command.arg("serve").args(self.flags()).env("RUST_LOG", "info");
+        command.arg("serve").args(self.flags()).env("RUST_LOG", self.log_filter);
         let server = command
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("the log"))

@@ -104,6 +104,18 @@ impl Postgres {
         run(&mut psql).trim_end().to_owned()
     }
 
+    /// All data as `pg_dump` writes it.
+    #[must_use]
+    pub fn dump(&self) -> String {
+        run(Command::new(self.binaries.join("pg_dump")).args(["-d", &self.url()]))
+    }
+
+    /// The folder with everything that the server has on disk: data, write-ahead log, and what it logs.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }

@@ -170,6 +170,13 @@ impl Problem {
         )
     }
 
+    /// Gateways use a Secret, or keys of one, that would go away: each thing with its users.
+    pub(crate) fn secret_in_use(uses: &[(String, Vec<GatewayKey>)]) -> Self {
+        Self::in_use(uses).with_hint(
+            "change these gateways first, or give --force: the servers that need it then stop until it is there again",
+        )
+    }
+
     /// A gateway uses the volume that would go away.
     pub(crate) fn volume_in_use(namespace: &str, volume: &VolumeKey, user: &GatewayKey) -> Self {
         let detail = format!("the volume {volume} of the namespace {namespace} is used by gateway/{user}");

@@ -22,10 +22,13 @@ mod catalogs;
 mod edit;
 mod events;
 mod holder;
+mod keys;
 mod logs;
 mod objects;
 mod plan;
 mod requests;
+mod secret_users;
+mod secrets;
 mod specs;
 mod tokens;
 mod volumes;
@@ -78,6 +81,7 @@ impl Context {
 pub(crate) fn router(context: Context) -> Router {
     const GATEWAY: &str = "/v1/namespaces/{namespace}/gateways/{name}";
     const CATALOG: &str = "/v1/namespaces/{namespace}/catalogs/{name}";
+    const SECRET: &str = "/v1/namespaces/{namespace}/secrets/{name}";
     Router::new()
         .route("/v1/version", get(version))
         .route("/v1/apply", post(apply::apply))
@@ -94,6 +98,13 @@ pub(crate) fn router(context: Context) -> Router {
         .route("/v1/namespaces/{namespace}/catalogs", get(objects::list_catalogs))
         .route(CATALOG, get(objects::get_catalog).delete(objects::delete_catalog))
         .route(CATALOG, put(edit::replace_catalog))
+        .route("/v1/keys", get(keys::status))
+        .route("/v1/keys/rotate", post(keys::rotate))
+        .route("/v1/secrets", get(secrets::list_all))
+        .route("/v1/namespaces/{namespace}/secrets", get(secrets::list_of_namespace))
+        .route(SECRET, get(secrets::get).put(edit::replace_secret).delete(objects::delete_secret))
+        .route(&format!("{SECRET}/keys"), put(secrets::set_keys))
+        .route(&format!("{SECRET}/keys/{{key}}"), delete(secrets::delete_key))
         .route("/v1/events", get(events::events))
         .route("/v1/gateways", get(objects::list_all_gateways))
         .route("/v1/namespaces/{namespace}/gateways", get(objects::list_gateways).post(edit::create_gateway))

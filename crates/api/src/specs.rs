@@ -8,8 +8,10 @@
 //! What holds, whatever is written into the directory:
 //! - an object has one holder, its `managedBy`; a file never takes an object that another file still declares;
 //! - a file that cannot be read, is empty, or is refused keeps what it held: its last good state;
-//! - an object is removed when nobody declares it in two looks that are [`SETTLE`] apart, so that a file which an
-//!   editor is about to put back costs nothing, and a great removal waits until somebody confirms it.
+//! - an object that a readable file declares is never removed, even while that file cannot have it;
+//! - an object is removed when nobody declares it in two looks that are [`SETTLE`] apart and nothing has happened
+//!   since, so that a file which an editor is about to put back costs nothing, and a great removal waits until somebody
+//!   confirms it; so does any removal as long as another directory than before is new to this one.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,7 +31,7 @@ mod round;
 mod scan;
 mod watch;
 
-use round::{Memory, Readings, Round, Rounded};
+use round::{Look, Memory, Readings, Round, Rounded};
 use scan::{Scan, ScanError, scan};
 use watch::{Cover, Watch};
 
@@ -54,6 +56,8 @@ pub struct SpecDirectory {
     path: Arc<Path>,
     wake: Arc<Notify>,
     permitted: channel::Sender<bool>,
+    /// Why it could not be read when this process looked last.
+    trouble: channel::Sender<Option<String>>,
 }
 
 /// The right to apply and remove what the directory says; dropping it ends the work at the next step.
@@ -68,6 +72,7 @@ impl SpecDirectory {
             path: path.into(),
             wake: Arc::new(Notify::new()),
             permitted: channel::Sender::new(false),
+            trouble: channel::Sender::new(None),
         }
     }
 
@@ -81,6 +86,11 @@ impl SpecDirectory {
     /// The path as it was given.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Why it cannot be read, where this process has seen that.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.trouble.borrow().clone()
     }
 
     /// Asks for a look now.
@@ -110,6 +120,7 @@ pub(crate) async fn follow(context: Context, directory: SpecDirectory, stop: Can
             _ = permitted.wait_for(|allowed| !*allowed) => {}
             () = Box::pin(Follower::new(&context, &directory).run()) => {}
         }
+        directory.trouble.send_replace(None);
         tracing::info!(directory = %directory.path.display(), "spec directory let go");
     }
 }
@@ -173,6 +184,7 @@ impl<'a> Follower<'a> {
     async fn look(&mut self) -> Result<Duration, Trouble> {
         self.news.borrow_and_update();
         let (scanned, covered) = self.scan().await?;
+        let at = Instant::now();
         let (scan, readings) = match scanned {
             Ok(scanned) => scanned,
             Err(error) => {
@@ -181,12 +193,14 @@ impl<'a> Follower<'a> {
             }
         };
         self.note_directory(None).await?;
-        let rounded =
-            Round::begin(self.context, &mut self.memory, (scan, readings), self.quiet).await?.run().await?;
+        let (directory, quiet, news) = (self.directory.path(), self.quiet, self.news.clone());
+        let look = Look { directory, scan, readings, at, quiet, news };
+        let rounded = Round::begin(self.context, &mut self.memory, look).await?.run().await?;
         Ok(match (covered, rounded) {
             // Something may have come into a directory before it was watched.
             (Cover::Anew, _) => QUIET,
-            (_, Rounded::Unsettled) => SETTLE,
+            (Cover::None, Rounded::Unsettled(rest)) => rest.min(POLL),
+            (Cover::Same, Rounded::Unsettled(rest)) => rest,
             (Cover::None, Rounded::Settled) => POLL,
             (Cover::Same, Rounded::Settled) => RESCAN,
         })
@@ -215,11 +229,20 @@ impl<'a> Follower<'a> {
         Ok((scanned, covered))
     }
 
-    /// Writes how the directory was found, when that is news.
+    /// Writes how the directory was found, when that is news. While another one is known, that one stays known: a round
+    /// says when this one may take its place.
     async fn note_directory(&mut self, error: Option<String>) -> Result<(), DbError> {
-        let path = self.directory.path().display().to_string();
-        let known = self.memory.directory.as_ref().is_some_and(|row| row.path == path && row.error == error);
-        if !known {
+        self.directory.trouble.send_replace(error.clone());
+        if self.memory.directory.is_none() {
+            self.memory.directory = self.context.store.specs().await?.directory;
+        }
+        let path = self.directory.path();
+        let is_news = match &self.memory.directory {
+            Some(row) => is_of(row, path) && row.error != error,
+            None => true,
+        };
+        if is_news {
+            let path = path.display().to_string();
             let row = SpecDirectoryRow { path, error, changed_at: Utc::now() };
             self.context.store.put_spec_directory(&row).await?;
             self.memory.directory = Some(row);
@@ -229,19 +252,32 @@ impl<'a> Follower<'a> {
 
     /// Waits for news at most for `rest`, and then until the burst is over.
     async fn rest(&mut self, rest: Duration) {
-        self.quiet = true;
-        tokio::select! {
-            () = sleep(rest) => return,
-            () = self.directory.wake.notified() => return,
-            Ok(()) = self.news.changed() => {}
-        }
-        let end = Instant::now() + MAX_WAIT;
-        loop {
-            let quiet = Instant::now() + QUIET;
-            let Ok(Ok(())) = timeout_at(quiet.min(end), self.news.changed()).await else {
-                self.quiet = quiet <= end;
-                return;
-            };
-        }
+        self.quiet = wait(rest, &self.directory.wake, &mut self.news, self.quiet).await;
     }
 }
+
+/// Whether the row is of the directory at `path`.
+fn is_of(row: &SpecDirectoryRow, path: &Path) -> bool {
+    Path::new(&row.path) == Path::new(path.to_string_lossy().as_ref())
+}
+
+/// Waits at most for `rest`, for somebody who asks for a look, or for news and then until their burst is over. Returns
+/// whether all is at rest then; somebody's question changes nothing of what it `was` before.
+async fn wait(rest: Duration, wake: &Notify, news: &mut channel::Receiver<()>, was: bool) -> bool {
+    tokio::select! {
+        biased;
+        Ok(()) = news.changed() => {}
+        () = wake.notified() => return was,
+        () = sleep(rest) => return true,
+    }
+    let end = Instant::now() + MAX_WAIT;
+    loop {
+        let quiet = Instant::now() + QUIET;
+        let Ok(Ok(())) = timeout_at(quiet.min(end), news.changed()).await else {
+            return quiet <= end;
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests;

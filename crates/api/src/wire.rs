@@ -11,6 +11,12 @@ use uuid::Uuid;
 
 use crate::problem::Problem;
 
+mod keys;
+mod secrets;
+
+pub use keys::{KeysStatus, SealingKeyItem};
+pub use secrets::{HiddenText, SecretKeyStatus, SecretKeysRequest, SecretStatus};
+
 /// A stored object as `get -o yaml` prints it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -113,7 +119,8 @@ pub struct ApplyRequest {
     /// Only say what would happen.
     #[serde(default)]
     pub dry_run: bool,
-    /// Also drop catalog entries that gateways use, and write objects that a file of the spec directory declares.
+    /// Also drop catalog entries and keys of Secrets that gateways use, and write objects that a file of the spec
+    /// directory declares.
     #[serde(default)]
     pub force: bool,
     /// Who declares the objects: `cli` or `api`.
@@ -127,8 +134,8 @@ pub struct InputFile {
     /// What diagnostics call it; absent for standard input.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Its content: YAML documents.
-    pub text: String,
+    /// Its content: YAML documents, which may hold values of secrets.
+    pub text: HiddenText,
 }
 
 /// The answer to an apply that was accepted.

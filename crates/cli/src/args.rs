@@ -16,7 +16,9 @@ mod ask;
 mod connection;
 mod duration;
 mod edit;
+mod keys;
 mod mcp;
+mod secret;
 mod specs;
 mod volume;
 
@@ -28,9 +30,11 @@ pub(crate) use duration::{Span, describe};
 pub(crate) use edit::{
     AnnotateArgs, CreateCommand, CreateGatewayArgs, DiffArgs, DocumentFormat, ServersArgs, Waiting,
 };
+pub(crate) use keys::{KeysCommand, KeysFormat, KeysGenerateArgs, KeysRotateArgs, KeysStatusArgs};
 pub(crate) use mcp::{
     CallArgs, CallFormat, ConnectArgs, McpClient, TokenCommand, TokenListArgs, TokenRevokeArgs, ToolsArgs,
 };
+pub(crate) use secret::{KeyFile, SecretCommand, SecretDeleteArgs, SecretListArgs, SecretSetArgs};
 pub(crate) use specs::{SpecsArgs, SpecsCommand, SpecsConfirmArgs};
 pub(crate) use volume::{VolumeCommand, VolumeRmArgs};
 
@@ -92,6 +96,12 @@ pub(crate) enum Command {
     /// List and revoke the tokens of a gateway
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Set, list and delete the keys of Secrets; values are never shown
+    #[command(subcommand)]
+    Secret(SecretCommand),
+    /// Make, show and replace the keys that open secrets
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// Remove volumes; `get volumes` lists them
     #[command(subcommand)]
     Volume(VolumeCommand),
@@ -154,7 +164,7 @@ pub(crate) struct ApplyArgs {
     /// Change nothing; print what would be done, and the plan of steps of every gateway concerned
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Also drop catalog entries that gateways use, and write objects that a spec file declares
+    /// Also drop catalog entries and keys of Secrets that gateways use, and write objects that a spec file declares
     #[arg(long)]
     pub(crate) force: bool,
     /// Wait until the applied gateways, and all that use a catalog which this changes, are Ready with it
@@ -170,7 +180,7 @@ pub(crate) struct ApplyArgs {
 /// Arguments of `get`.
 #[derive(Debug, Args)]
 pub(crate) struct GetArgs {
-    /// KIND, KIND NAME…, or KIND/NAME…: gateways, catalogs, clustercatalogs, gateway/u1/default, volumes
+    /// KIND, KIND NAME…, or KIND/NAME…: gateways, catalogs, clustercatalogs, secrets, gateway/u1/default, volumes
     #[arg(required = true, value_name = "RESOURCE")]
     pub(crate) resource: Vec<String>,
     #[command(flatten)]
@@ -194,7 +204,7 @@ pub(crate) struct GetArgs {
 /// Arguments of `describe`.
 #[derive(Debug, Args)]
 pub(crate) struct DescribeArgs {
-    /// KIND NAME or KIND/NAME: gateway/u1/default, catalog/u1/tools, clustercatalog/base
+    /// KIND NAME or KIND/NAME: gateway/u1/default, catalog/u1/tools, clustercatalog/base, secret/u1/work
     #[arg(required = true, value_name = "RESOURCE")]
     pub(crate) resource: Vec<String>,
     #[command(flatten)]
@@ -221,7 +231,7 @@ pub(crate) struct DeleteArgs {
     /// How long to wait
     #[arg(long, value_name = "DURATION", default_value = "2m")]
     pub(crate) timeout: Span,
-    /// Also delete a catalog that gateways use, and objects that a spec file declares
+    /// Also delete a catalog or a Secret that gateways use, and objects that a spec file declares
     #[arg(long)]
     pub(crate) force: bool,
     /// An object that does not exist is no error

@@ -58,6 +58,8 @@ async fn run(cli: Cli, ui: &mut Ui) -> Result<(), Failure> {
         Command::Call(args) => Box::pin(verbs::call::run(args, ui)).await,
         Command::Connect(args) => verbs::connect::run(args, ui).await,
         Command::Token(args) => verbs::token::run(args, ui).await,
+        Command::Secret(command) => verbs::secret::run(command, ui).await,
+        Command::Keys(command) => verbs::keys::run(command, ui).await,
         Command::Volume(command) => verbs::volume::run(command, ui).await,
         Command::Version(args) => verbs::version::run(args, ui).await,
         Command::Completion { shell } => verbs::completion::run(shell, ui),

@@ -1,6 +1,6 @@
 //! Objects as text: tables, YAML, JSON, names.
 
-use bowline_api::wire::Object;
+use bowline_api::wire::{Object, SecretStatus};
 use bowline_core::object::{Kind, ObjectKey};
 use bowline_core::resource::CatalogRef;
 use bowline_core::status::GatewayStatus;
@@ -21,6 +21,18 @@ pub(crate) use table::Table;
 pub(crate) fn status_of(object: &Object) -> GatewayStatus {
     let status = object.status.clone().and_then(|status| serde_json::from_value(status).ok());
     status.unwrap_or_default()
+}
+
+/// What is known of a Secret's values; the keys alone where the object came without a status, as in a watch.
+pub(crate) fn secret_status_of(object: &Object) -> SecretStatus {
+    let status = object.status.clone().and_then(|status| serde_json::from_value(status).ok());
+    status.unwrap_or_default()
+}
+
+/// The gateways that name a Secret, as in a column.
+pub(crate) fn users_of(status: &SecretStatus) -> String {
+    let users: Vec<_> = status.used_by.iter().map(|gateway| format!("gateway/{gateway}")).collect();
+    if users.is_empty() { dash() } else { users.join(",") }
 }
 
 /// The catalogs that a gateway names; what is of a version that we cannot read is left out.
@@ -55,6 +67,10 @@ pub(crate) fn head(kind: Kind, format: Format) -> Vec<&'static str> {
             head.insert(0, "NAMESPACE");
             head
         }
+        (Kind::Secret, Format::Wide) => {
+            vec!["NAMESPACE", "NAME", "KEYS", "AGE", "KEY-NAMES", "USED-BY", "MANAGED-BY"]
+        }
+        (Kind::Secret, _) => vec!["NAMESPACE", "NAME", "KEYS", "AGE"],
     }
 }
 
@@ -85,9 +101,13 @@ pub(crate) fn row(object: &Object, format: Format, now: DateTime<Utc>) -> Vec<St
             let servers = object.spec["registry"].as_object().map_or(0, serde_json::Map::len);
             metadata.namespace.iter().cloned().chain([name, servers.to_string(), age]).collect()
         }
+        Kind::Secret => {
+            let namespace = metadata.namespace.clone().unwrap_or_default();
+            vec![namespace, name, secret_keys(object).len().to_string(), age]
+        }
     };
     if format == Format::Wide {
-        row.extend(match object.kind {
+        match object.kind {
             Kind::Gateway => {
                 let status = status_of(object);
                 let servers: Vec<_> = status
@@ -96,14 +116,25 @@ pub(crate) fn row(object: &Object, format: Format, now: DateTime<Utc>) -> Vec<St
                     .map(|server| format!("{}={}", server.name, server.state.as_str()))
                     .collect();
                 let servers = if servers.is_empty() { dash() } else { servers.join(",") };
-                [servers, status.endpoint.map_or_else(dash, |endpoint| endpoint.url)]
+                row.extend([servers, status.endpoint.map_or_else(dash, |endpoint| endpoint.url)]);
             }
             Kind::ClusterCatalog | Kind::Catalog => {
-                [metadata.generation.to_string(), metadata.managed_by.clone()]
+                row.extend([metadata.generation.to_string(), metadata.managed_by.clone()]);
             }
-        });
+            Kind::Secret => {
+                let keys = secret_keys(object);
+                let keys = if keys.is_empty() { dash() } else { keys.join(",") };
+                row.extend([keys, users_of(&secret_status_of(object)), metadata.managed_by.clone()]);
+            }
+        }
     }
     row
+}
+
+/// The names of a Secret's keys.
+fn secret_keys(object: &Object) -> Vec<&str> {
+    let keys = object.spec["keys"].as_array().map(Vec::as_slice).unwrap_or_default();
+    keys.iter().filter_map(serde_json::Value::as_str).collect()
 }
 
 /// Enabled servers of a specification on which nobody has reported yet.

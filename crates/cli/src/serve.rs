@@ -1,6 +1,6 @@
 //! `serve`: everything wired together, from the settings to the clean end.
 //!
-//! Order of start: settings, database, the lock of this host, Engine and runtime directory, API, controller. What
+//! Order of start: settings, keys, database, the lock of this host, Engine and runtime directory, API, controller. What
 //! is there twice waits at the lock; what cannot work says so before anything is touched. The end is the
 //! reverse: sources of work and queue, then the API, then the connections, then an embedded Postgres.
 
@@ -22,15 +22,17 @@ pub(crate) mod args;
 mod bridge;
 mod database;
 mod host;
+mod keys;
 mod notify;
 mod settings;
 mod signals;
 
 pub(crate) use database::open;
 pub(crate) use host::engine;
-pub(crate) use settings::{StoreSettings, absolute, check_instance, host_name};
+pub(crate) use settings::{StoreSettings, absolute, check_instance, host_name, key_source};
 
 use args::ServeArgs;
+use keys::Keys;
 use settings::Settings;
 
 /// The controller's socket below the runtime directory.
@@ -43,10 +45,11 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
     let settings = Settings::of(args)?;
     settings.log.start();
     let stop = signals::stop_on_signal()?;
+    let keys = Keys::load(&settings.keys)?;
     let Some(opened) = database::open(&settings.store, &settings.instance, &stop).await? else {
         return Ok(());
     };
-    let served = Box::pin(serve(&settings, &opened.store, &stop)).await;
+    let served = Box::pin(serve(&settings, &opened.store, keys, &stop)).await;
     // Also when it failed: what was started here ends here.
     stop.cancel();
     opened.close().await;
@@ -54,7 +57,13 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
     served
 }
 
-async fn serve(settings: &Settings, store: &Store, stop: &CancellationToken) -> Result<(), Failure> {
+async fn serve(
+    settings: &Settings,
+    store: &Store,
+    keys: Keys,
+    stop: &CancellationToken,
+) -> Result<(), Failure> {
+    keys.check(store).await?;
     let Some(lock) = lock(settings, store, stop).await? else { return Ok(()) };
     let row = store
         .register_host(&settings.host_name)
@@ -62,6 +71,7 @@ async fn serve(settings: &Settings, store: &Store, stop: &CancellationToken) -> 
         .map_err(|error| Failure::ours("cannot write this host into the database").because(&error))?;
     let owner = Owner { instance: settings.instance.clone(), installation: store.installation() };
     let (host, prepared) = host::connect(settings, &owner).await?;
+    keys.establish(store).await?;
 
     let desired = desired::Settings {
         owner,
@@ -92,8 +102,10 @@ async fn serve(settings: &Settings, store: &Store, stop: &CancellationToken) -> 
         concurrency: settings.concurrency,
         resync: settings.resync,
         socket: controller_socket(settings),
+        keyring: keys.ring(),
         progress: Arc::new(Progress::default()),
     };
+    let keys = tokio::spawn(keys.keep(store.clone(), stop.clone()));
     let watchdog = notify::watchdog().map(|period| {
         let progress = Arc::clone(&controller.progress);
         tokio::spawn(async move { notify::feed(period, |limit| progress.stalled(limit)).await })
@@ -104,6 +116,8 @@ async fn serve(settings: &Settings, store: &Store, stop: &CancellationToken) -> 
     if let Some(watchdog) = watchdog {
         watchdog.abort();
     }
+    // What it was doing is undone by the database, and the next start goes on with it.
+    keys.abort();
     api_stop.cancel();
     if let Err(error) = api.await {
         tracing::error!(%error, "API ended badly");

@@ -1,7 +1,7 @@
-//! What the controller remembers of a gateway between runs: failures and their holds. Hints, not progress: a
-//! controller that forgets them only tries sooner.
+//! What the controller remembers of a gateway between runs: failures and their holds, and which values of Secrets can
+//! be opened. Hints, not progress: a controller that forgets them only tries sooner.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use bowline_core::report::Failures;
 use bowline_core::rollout::{Trouble, Troubles};
 use bowline_core::step::{FailureClass, StepFailure};
 use chrono::{DateTime, Utc};
+use uuid::Uuid;
 
 /// First hold after a failed step.
 const FIRST_HOLD: Duration = Duration::from_secs(1);
@@ -37,6 +38,9 @@ struct Failure {
     refused: bool,
 }
 
+/// Values of Secrets that were opened once, by uid of the Secret, key and effective version.
+pub(crate) type Readable = BTreeSet<(Uuid, String, i64)>;
+
 /// The memory of one controller.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
@@ -44,6 +48,8 @@ pub(crate) struct Memory {
     /// Gateways whose last run found the Engine away.
     away: Mutex<HashSet<GatewayKey>>,
     quarantine: Mutex<HashMap<(LeaseKind, i64), DateTime<Utc>>>,
+    /// What each gateway's servers can be given.
+    readable: Mutex<HashMap<GatewayKey, Readable>>,
 }
 
 impl Memory {
@@ -137,6 +143,23 @@ impl Memory {
     /// Forgets a gateway that is gone.
     pub(crate) fn forget(&self, key: &GatewayKey) {
         self.failing.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        self.put_readable(key, Readable::new());
+    }
+
+    /// Whether all of these values could be opened before.
+    pub(crate) fn has_read(&self, key: &GatewayKey, values: &Readable) -> bool {
+        let readable = self.readable.lock().unwrap_or_else(PoisonError::into_inner);
+        values.is_empty() || readable.get(key).is_some_and(|known| values.is_subset(known))
+    }
+
+    /// Remembers the values that could be opened, and forgets those from before.
+    pub(crate) fn put_readable(&self, key: &GatewayKey, values: Readable) {
+        let mut readable = self.readable.lock().unwrap_or_else(PoisonError::into_inner);
+        if values.is_empty() {
+            readable.remove(key);
+        } else {
+            readable.insert(key.clone(), values);
+        }
     }
 
     /// Notes that the host itself uses a number.

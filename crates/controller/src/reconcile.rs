@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bowline_core::causes::with_causes;
-use bowline_core::desired::{Declared, Desired, Moment, Settings, desire};
+use bowline_core::desired::{Declared, Desired, Moment, Requests, Settings, desire};
 use bowline_core::floor;
 use bowline_core::labels::Role;
 use bowline_core::lease::{Holder, LeaseKind, LeaseSlot};
@@ -16,7 +16,7 @@ use bowline_core::rollout::{Failed, Rollouts};
 use bowline_core::schedule::Outcome;
 use bowline_core::status::{ConditionType, GatewayStatus, ROLLED_BACK};
 use bowline_core::step::Step;
-use bowline_store::{DbError, GatewayError, GatewayRecord, Placement, Store};
+use bowline_store::{DbError, GatewayError, GatewayRecord, Keyring, Placement, Store};
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
@@ -29,6 +29,7 @@ use crate::world::{World, WorldError};
 mod declare;
 mod execute;
 mod removal;
+mod secrets;
 mod volumes;
 
 /// How soon a run looks again after it changed the world: events may be lost, and what was made is not yet seen.
@@ -76,6 +77,7 @@ pub enum ReconcileError {
 /// Reconciles gateways of one host, one key at a time.
 pub struct Reconciler<W> {
     store: Store,
+    keyring: Keyring,
     world: Arc<W>,
     prober: Arc<Prober>,
     settings: Settings,
@@ -85,9 +87,16 @@ pub struct Reconciler<W> {
 }
 
 impl<W: World> Reconciler<W> {
-    /// A reconciler for the host with this row.
-    pub fn new(store: Store, world: Arc<W>, prober: Arc<Prober>, settings: Settings, host: Uuid) -> Self {
-        Reconciler { store, world, prober, settings, host, memory: Memory::default() }
+    /// A reconciler for the host with this row; `keyring` opens the values of Secrets.
+    pub fn new(
+        store: Store,
+        keyring: Keyring,
+        world: Arc<W>,
+        prober: Arc<Prober>,
+        settings: Settings,
+        host: Uuid,
+    ) -> Self {
+        Reconciler { store, keyring, world, prober, settings, host, memory: Memory::default() }
     }
 
     /// Runs one key and says what the queue should do next.
@@ -129,7 +138,8 @@ impl<W: World> Reconciler<W> {
             let Some(placement) = record.placement else { return Ok(()) };
             let metadata = &record.object.metadata;
             let previous = previous_status(&record.object);
-            let mut status = report::ended_early(metadata.generation, &why, previous.as_ref(), now);
+            let requests = Requests::total(&record.requests);
+            let mut status = report::ended_early(metadata.generation, requests, &why, previous.as_ref(), now);
             if matches!(why, Early::Refused(..)) {
                 // What is not carried out has been looked at all the same.
                 let versions = record.catalogs.values().map(|catalog| catalog.metadata.resource_version);
@@ -169,8 +179,16 @@ impl<W: World> Reconciler<W> {
             self.lessor().provide(&mut declared, Utc::now()).await?;
         }
         let has_volumes = self.claim_volumes(&mut declared).await?;
+        self.learn_secrets(&mut declared).await?;
 
-        let mut observed = self.world.observe(key, &declared.images(&self.settings)).await?;
+        let images = declared.images(&self.settings);
+        // Since the last status somebody asked to try again, or to start anew: what could not be pulled is not left to
+        // its time. As often as this run is repeated before it can say so.
+        let heard = previous.as_ref().map_or(0, |status| status.observed_requests);
+        if Requests::total(&declared.requests) > heard {
+            self.world.forget_failed_pulls(&images);
+        }
+        let mut observed = self.world.observe(key, &images).await?;
         if has_volumes {
             observed.volumes = self.world.volumes(&key.namespace).await?;
         }
@@ -206,6 +224,7 @@ impl<W: World> Reconciler<W> {
         };
         let mut status = report::status(&facts, Utc::now());
         status.next_attempt_time = holds.values().min().copied().or(status.next_attempt_time);
+        self.tell_of_secrets(uid, previous.as_ref(), &status).await?;
         self.report(uid, placement.epoch, previous.as_ref(), &status).await?;
         self.store.put_observed(uid, placement.epoch, &json(&observed), Utc::now()).await?;
         if !paused && failed.is_empty() && self.lessor().release_unneeded(&declared, &observed).await? {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bowline_core::desired;
 use bowline_core::schedule::Limits;
 use bowline_host::Host;
-use bowline_store::{DbError, Store};
+use bowline_store::{DbError, Keyring, Store};
 use tokio_util::sync::CancellationToken;
 
 use crate::prober::Prober;
@@ -29,6 +29,8 @@ pub struct Settings {
     pub resync: Duration,
     /// Path of the controller's own socket, for logs and the queue's state.
     pub socket: PathBuf,
+    /// The keys that open the values of Secrets.
+    pub keyring: Keyring,
     /// What the controller tells of its parts while it runs.
     pub progress: Arc<Progress>,
 }
@@ -88,7 +90,8 @@ pub async fn run(
     });
 
     let sources = Sources::new(store.clone(), Arc::clone(&host), Arc::clone(&queue), Arc::clone(&progress));
-    let reconciler = Arc::new(Reconciler::new(store, host, prober, settings.desired, row.id));
+    let reconciler =
+        Arc::new(Reconciler::new(store, settings.keyring, host, prober, settings.desired, row.id));
     let open = || {
         queue.open();
         listed();

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bowline_core::object::GatewayKey;
+use bowline_core::object::{GatewayKey, Kind};
 use bowline_core::schedule::Trigger;
 use bowline_host::{Host, HostHint, Inventory};
 use bowline_store::{DbError, Hint, Scope, Store};
@@ -94,7 +94,7 @@ impl Sources {
     /// Asks for the gateways that a changed object concerns.
     async fn edited(&self, uid: Uuid) -> Result<(), DbError> {
         match self.store.get_by_uid(uid).await? {
-            Some(object) if object.metadata.key.kind.is_catalog() => {
+            Some(object) if object.metadata.key.kind != Kind::Gateway => {
                 for key in self.store.gateways_using(&object.metadata.key).await? {
                     self.queue.add(key, Trigger::Edited);
                 }

@@ -10,6 +10,7 @@ use bowline_core::step::{Step, StepFailure};
 use bowline_core::volume::ObservedVolume;
 use bowline_host::Host;
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
 use crate::prober::ProbeAnswer;
 
@@ -39,8 +40,22 @@ pub trait World: Send + Sync + 'static {
         namespace: &str,
     ) -> impl Future<Output = Result<Vec<ObservedVolume>, WorldError>> + Send;
 
-    /// Makes one change; a change that is made already is made.
+    /// Lets those of these images that could not be pulled be tried again at once: somebody asked for it.
+    fn forget_failed_pulls(&self, images: &BTreeSet<String>);
+
+    /// Makes one change, but for [`Step::WriteSecrets`]; a change that is made already is made.
     fn execute(&self, key: &GatewayKey, step: &Step) -> impl Future<Output = Result<(), StepFailure>> + Send;
+
+    /// Makes a [`Step::WriteSecrets`] true: `values` are the variables of its sources with what goes into them. They
+    /// are in the file afterwards, and no failure says anything of them.
+    fn write_secrets(
+        &self,
+        key: &GatewayKey,
+        uid: Uuid,
+        path: &str,
+        revision: &str,
+        values: Vec<(String, Zeroizing<String>)>,
+    ) -> impl Future<Output = Result<(), StepFailure>> + Send;
 
     /// Whether nobody on the host uses the number that a lease would give.
     fn is_free(&self, kind: LeaseKind, value: i64) -> impl Future<Output = Result<bool, WorldError>> + Send;
@@ -64,8 +79,23 @@ impl World for Host {
         Ok(Host::volumes(self, Some(namespace)).await?)
     }
 
+    fn forget_failed_pulls(&self, images: &BTreeSet<String>) {
+        Host::forget_failed_pulls(self, images);
+    }
+
     async fn execute(&self, key: &GatewayKey, step: &Step) -> Result<(), StepFailure> {
         Host::execute(self, key, step).await
+    }
+
+    async fn write_secrets(
+        &self,
+        key: &GatewayKey,
+        uid: Uuid,
+        path: &str,
+        revision: &str,
+        values: Vec<(String, Zeroizing<String>)>,
+    ) -> Result<(), StepFailure> {
+        Host::write_secrets(self, key, uid, path, revision, values).await
     }
 
     async fn is_free(&self, kind: LeaseKind, value: i64) -> Result<bool, WorldError> {

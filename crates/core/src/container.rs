@@ -42,6 +42,10 @@ pub struct ContainerSpec {
     pub publish: Option<Publish>,
     /// Resource limits.
     pub limits: Limits,
+    /// Revision of the secret file with which a server's container was made: another value of a secret is another
+    /// container. Empty, and left out of the canonical form, where there is no such file.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub secrets: String,
 }
 
 /// A bind mount of a directory, made with `Mounts`, never `Binds` (which makes a missing source).

@@ -20,17 +20,21 @@ use crate::observed::{ImageFacts, ImageState, Observed};
 use crate::plan::Unit;
 use crate::resource::{Cpu, Memory, Resources};
 use crate::rollout::Rollouts;
+use crate::secret::SecretSource;
 use crate::step::Content;
 use crate::volume::VolumeIdentity;
+
+use servers::Servers;
 
 mod declared;
 mod files;
 mod rollouts;
+pub(crate) mod secrets;
 mod servers;
 mod volumes;
 
 pub use declared::{Declared, Layer, Pin, Pins, Requests, Settings};
-pub use files::{RECOVERY_FILE, Recovery, bound_directories, server_directory, watched_directories};
+pub use files::{RECOVERY_FILE, Recovery, SECRETS, bound_directories, server_directory, watched_directories};
 pub use rollouts::Moment;
 
 /// What shall be there for one gateway.
@@ -49,6 +53,9 @@ pub struct Desired {
     pub directories: Vec<(String, u32)>,
     /// Files below the tree.
     pub files: Vec<DesiredFile>,
+    /// Secret files of servers, below the tree.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secret_files: Vec<DesiredSecretFile>,
     /// Revision of the gateway's configuration file.
     pub config_revision: String,
     /// Revision of the gateway's token file.
@@ -102,6 +109,18 @@ pub struct DesiredFile {
     pub content: Content,
 }
 
+/// A server's secret file that shall be there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DesiredSecretFile {
+    /// Path below the tree.
+    pub path: String,
+    /// [Revision](crate::secret::revision) of its lines.
+    pub revision: String,
+    /// Its lines, sorted by variable.
+    pub sources: Vec<SecretSource>,
+}
+
 /// One server of the specification.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -139,6 +158,11 @@ pub enum Wanted {
         /// What is wrong and what to do.
         message: String,
     },
+    /// None yet: a secret that it declares has no value.
+    MissingSecret {
+        /// Which one, and what to do.
+        message: String,
+    },
     /// None yet: a lease is missing.
     Lease {
         /// What is wrong and what to do; `None` while nobody has tried to take the lease.
@@ -159,6 +183,9 @@ pub struct WantedContainer {
     /// The volumes that must be there before it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<DesiredVolume>,
+    /// The lines of the secret file that must be there before it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<SecretSource>,
 }
 
 /// A volume that shall be there.
@@ -220,7 +247,7 @@ impl Rendering<'_> {
     fn desired(&self) -> Desired {
         let mut pins = self.pins_of_this_generation();
         let mut rollouts = Rollouts::default();
-        let (servers, rendered) = self.servers(&mut pins, &mut rollouts);
+        let Servers { servers, announced: rendered, secret_files } = self.servers(&mut pins, &mut rollouts);
         let (config, config_revision) = self.gateway_file(&rendered);
         let gateway_image = self.declared.gateway_image(self.settings);
         let gateway = self.gateway(&gateway_image, &mut pins);
@@ -234,8 +261,9 @@ impl Rendering<'_> {
             uid: self.uid(),
             suspended: self.declared.spec.is_suspended(),
             network: self.network(),
-            directories: files::directories(&rendered),
+            directories: files::directories(&rendered, &secret_files),
             files: vec![config, self.tokens_file(), self.recovery_file(&pins, &rollouts)],
+            secret_files,
             config_revision,
             tokens_revision: self.declared.tokens_revision,
             gateway,
@@ -413,6 +441,7 @@ impl Rendering<'_> {
                 container_port: contract::GATEWAY_PORT,
             }),
             limits: limits(self.declared.spec.resources, gateway_defaults()),
+            secrets: String::new(),
         };
         self.container(Role::Gateway, spec)
     }
@@ -421,6 +450,12 @@ impl Rendering<'_> {
         let name = self.name_of(&role);
         let restarts = self.declared.restarts(&Unit::of(&role));
         let identity = self.identity(role, spec.made_from(restarts));
-        Wanted::Container(Box::new(WantedContainer { name, identity, spec, volumes: Vec::new() }))
+        Wanted::Container(Box::new(WantedContainer {
+            name,
+            identity,
+            spec,
+            volumes: Vec::new(),
+            secrets: Vec::new(),
+        }))
     }
 }

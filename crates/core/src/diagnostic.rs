@@ -116,6 +116,8 @@ codes! {
     UnknownCatalog: Error,
     /// A gateway names a server that none of its catalogs has.
     UnknownServer: Error,
+    /// A gateway gives a server a secret that its catalog entry does not declare.
+    UnknownSecretName: Error,
     /// The configuration given for a server does not fit what its catalog entry asks for.
     InvalidConfig: Error,
     /// The catalog entry of an enabled server cannot be rendered with the configuration given.
@@ -162,7 +164,8 @@ pub struct Diagnostic {
 }
 
 impl Diagnostic {
-    /// A finding at `position` about the field `path`, with the severity of `code`.
+    /// A finding at `position` about the field `path`, with the severity of `code`. Control characters of the texts
+    /// that are given here and below are escaped: they may be quoted from anybody's input.
     pub fn new(code: Code, position: Position, path: &FieldPath, message: impl Into<String>) -> Self {
         Self {
             code,
@@ -171,7 +174,7 @@ impl Diagnostic {
             line: position.line,
             column: position.column,
             path: path.to_string(),
-            message: message.into(),
+            message: printable(message),
             hint: None,
         }
     }
@@ -179,14 +182,14 @@ impl Diagnostic {
     /// The same finding with advice.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.hint = Some(printable(hint));
         self
     }
 
     /// The same finding in the named file.
     #[must_use]
     pub fn in_file(mut self, file: Option<&str>) -> Self {
-        self.file = file.map(str::to_owned);
+        self.file = file.map(printable);
         self
     }
 
@@ -194,6 +197,24 @@ impl Diagnostic {
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
     }
+}
+
+/// The text with its control characters as escapes, line breaks and tabs excepted: a terminal obeys the others, and
+/// Postgres stores no NUL.
+pub fn printable(text: impl Into<String>) -> String {
+    let text = text.into();
+    let is_escaped = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    if !text.contains(is_escaped) {
+        return text;
+    }
+    let mut clean = String::with_capacity(text.len() * 2);
+    for c in text.chars() {
+        match is_escaped(c) {
+            true => clean.extend(c.escape_default()),
+            false => clean.push(c),
+        }
+    }
+    clean
 }
 
 /// As a compiler prints it: a headline, the place, the hint; no line break at the end.

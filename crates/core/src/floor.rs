@@ -5,8 +5,10 @@
 //! gateway's status says so.
 
 use crate::container::{Bind, ContainerSpec, Limits, NetworkMode, NetworkSpec, VolumeMount};
-use crate::desired::Settings;
-use crate::gateway_file::{BRIDGE_DIR, BRIDGE_FILE, CONFIG_DIR, GATEWAY_PORT, SOCKETS_DIR};
+use crate::desired::{SECRETS, Settings, server_directory};
+use crate::gateway_file::{
+    BRIDGE_DIR, BRIDGE_FILE, CONFIG_DIR, GATEWAY_PORT, SECRETS_DIR, SECRETS_FILE, SOCKETS_DIR,
+};
 use crate::labels::{Identity, Role};
 use crate::lease::SUBNET_PREFIX;
 use crate::object::GatewayKey;
@@ -66,6 +68,16 @@ fn check_step(step: &Step, key: &GatewayKey, settings: &Settings) -> Checked {
             check_path(path)?;
             require(mode & !0o777 == 0, "no set-uid, set-gid or sticky bit")
         }
+        Step::WriteSecrets { path, sources, .. } => {
+            let parts: Vec<_> = path.split('/').collect();
+            require(
+                matches!(parts[..], [SECRETS, _, SECRETS_FILE]),
+                "secrets are written into a server's own secret file only",
+            )?;
+            check_path(path)?;
+            let is_word = |env: &str| !env.is_empty() && !env.contains('=') && !has_control(env);
+            require(sources.iter().all(|source| is_word(&source.env)), "environment names are words")
+        }
         Step::RemovePath { path, .. } => check_path(path),
         // A reference goes to the Engine as one value; what it names is checked when a container is made of it.
         Step::PullImage { reference } => {
@@ -105,6 +117,7 @@ fn check_container(identity: &Identity, spec: &ContainerSpec, settings: &Setting
         network,
         publish,
         limits,
+        secrets,
     } = spec;
     require(image.starts_with("sha256:"), "containers are made from an image id")?;
     require(!entrypoint.iter().chain(command).any(|text| text.contains('\0')), "no NUL in an argument")?;
@@ -127,6 +140,8 @@ fn check_container(identity: &Identity, spec: &ContainerSpec, settings: &Setting
     for bind in binds {
         check_bind(bind, identity, settings)?;
     }
+    let has_secrets = binds.iter().any(|bind| bind.target == SECRETS_DIR);
+    require(has_secrets != secrets.is_empty(), "a container with secrets is made for one revision of them")?;
     for VolumeMount { name, target, read_only: _ } in volumes {
         check_volume_name(name, &identity.key.namespace)?;
         require(check_target(target).is_ok(), "a volume covers no path that the container needs for itself")?;
@@ -176,7 +191,7 @@ fn check_joined(network: &str) -> Checked {
 fn check_bind(bind: &Bind, identity: &Identity, settings: &Settings) -> Checked {
     let Bind { source, target, read_only } = bind;
     require(
-        [CONFIG_DIR, SOCKETS_DIR, BRIDGE_DIR].contains(&target.as_str()),
+        [CONFIG_DIR, SOCKETS_DIR, BRIDGE_DIR, SECRETS_DIR].contains(&target.as_str()),
         "binds have the targets of the gateway's contract",
     )?;
     if *source == settings.bridge_dir {
@@ -186,7 +201,19 @@ fn check_bind(bind: &Bind, identity: &Identity, settings: &Settings) -> Checked 
     let path = source.strip_prefix(&tree).and_then(|rest| rest.strip_prefix('/'));
     let path = path.ok_or("a bind's source is a directory made for this very object")?;
     check_path(path)?;
-    require(!path.is_empty(), "a bind's source is below the object's own tree")
+    require(!path.is_empty(), "a bind's source is below the object's own tree")?;
+    let is_secret = path == SECRETS || path.starts_with(&format!("{SECRETS}/"));
+    if !is_secret && target != SECRETS_DIR {
+        return Ok(());
+    }
+    let own = match &identity.role {
+        Role::Server(server) => Some(format!("{SECRETS}/{}", server_directory(server))),
+        Role::Gateway | Role::Network => None,
+    };
+    require(
+        own.as_deref() == Some(path) && target == SECRETS_DIR && *read_only,
+        "secrets are bound read-only, in their place, and into the container of the very server",
+    )
 }
 
 fn check_network(spec: &NetworkSpec, settings: &Settings) -> Checked {

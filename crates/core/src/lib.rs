@@ -23,6 +23,7 @@ pub mod resource;
 pub mod rollout;
 pub mod schedule;
 pub mod schema;
+pub mod secret;
 pub mod status;
 pub mod step;
 pub mod template;

@@ -18,19 +18,22 @@ pub enum Kind {
     ClusterCatalog,
     /// Servers of one tenant; namespaced.
     Catalog,
+    /// Write-only values of one tenant; namespaced.
+    Secret,
     /// One MCP endpoint of a tenant; namespaced.
     Gateway,
 }
 
 impl Kind {
     /// Every kind, in the order in which an apply writes them: what is referred to comes first.
-    pub const ALL: [Kind; 3] = [Kind::ClusterCatalog, Kind::Catalog, Kind::Gateway];
+    pub const ALL: [Kind; 4] = [Kind::ClusterCatalog, Kind::Catalog, Kind::Secret, Kind::Gateway];
 
     /// The kind as written in a spec file.
     pub fn as_str(self) -> &'static str {
         match self {
             Kind::ClusterCatalog => "ClusterCatalog",
             Kind::Catalog => "Catalog",
+            Kind::Secret => "Secret",
             Kind::Gateway => "Gateway",
         }
     }
@@ -40,6 +43,7 @@ impl Kind {
         match self {
             Kind::ClusterCatalog => "clustercatalog",
             Kind::Catalog => "catalog",
+            Kind::Secret => "secret",
             Kind::Gateway => "gateway",
         }
     }
@@ -49,6 +53,7 @@ impl Kind {
         match self {
             Kind::ClusterCatalog => "clustercatalogs",
             Kind::Catalog => "catalogs",
+            Kind::Secret => "secrets",
             Kind::Gateway => "gateways",
         }
     }
@@ -57,7 +62,7 @@ impl Kind {
     pub fn is_namespaced(self) -> bool {
         match self {
             Kind::ClusterCatalog => false,
-            Kind::Catalog | Kind::Gateway => true,
+            Kind::Catalog | Kind::Secret | Kind::Gateway => true,
         }
     }
 
@@ -65,7 +70,7 @@ impl Kind {
     pub fn is_catalog(self) -> bool {
         match self {
             Kind::ClusterCatalog | Kind::Catalog => true,
-            Kind::Gateway => false,
+            Kind::Secret | Kind::Gateway => false,
         }
     }
 }
@@ -78,7 +83,7 @@ impl fmt::Display for Kind {
 
 /// A word that names no kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no resource type {0:?}; there are gateway (gw), catalog (cat) and clustercatalog (cc)")]
+#[error("no resource type {0:?}; there are gateway (gw), catalog (cat), clustercatalog (cc) and secret")]
 pub struct UnknownKind(pub String);
 
 impl FromStr for Kind {
@@ -90,6 +95,7 @@ impl FromStr for Kind {
             "gateway" | "gateways" | "gw" => Ok(Kind::Gateway),
             "clustercatalog" | "clustercatalogs" | "cc" => Ok(Kind::ClusterCatalog),
             "catalog" | "catalogs" | "cat" => Ok(Kind::Catalog),
+            "secret" | "secrets" => Ok(Kind::Secret),
             _ => Err(UnknownKind(text.to_owned())),
         }
     }
@@ -117,6 +123,11 @@ impl ObjectKey {
     /// The key of a Catalog.
     pub fn catalog(namespace: impl Into<String>, name: impl Into<String>) -> Self {
         ObjectKey { kind: Kind::Catalog, namespace: Some(namespace.into()), name: name.into() }
+    }
+
+    /// The key of a Secret.
+    pub fn secret(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        ObjectKey { kind: Kind::Secret, namespace: Some(namespace.into()), name: name.into() }
     }
 
     /// The key of a ClusterCatalog.

@@ -167,6 +167,14 @@ pub enum Entry {
         /// Lower-case hexadecimal SHA-256 of the content.
         sha256: String,
     },
+    /// A server's secret file. Told by its revision and never by a digest of its content: what is observed is kept
+    /// in the database, and a digest of a short value is nearly the value.
+    Secret {
+        /// Permission bits.
+        mode: u32,
+        /// The revision in which we wrote it; empty when it is not what we wrote.
+        revision: String,
+    },
     /// A socket; nothing else is left in a directory by a gateway.
     Socket,
     /// Anything else: a link, a pipe, a device.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 
-use crate::desired::{Declared, Desired, DesiredServer, Settings, Wanted};
+use crate::desired::{Declared, Desired, DesiredServer, Requests, Settings, Wanted};
 use crate::gateway_file::{MCP_PATH, ServerPhase, ServerReport};
 use crate::labels::Role;
 use crate::lease::{Holder, LeaseKind, LeaseSlot};
@@ -19,6 +19,10 @@ use crate::status::{
     ServerState, ServerStatus,
 };
 use crate::step::Step;
+
+mod secrets;
+
+use secrets::SECRET_MISSING;
 
 /// What the last failed step of a unit said. An entry goes when the unit succeeds.
 pub type Failures = BTreeMap<Unit, String>;
@@ -66,6 +70,7 @@ pub fn status(facts: &Facts<'_>, now: DateTime<Utc>) -> GatewayStatus {
     let verdicts = [
         facts.accepted(),
         facts.images_ready(),
+        facts.secrets_resolved(),
         facts.progressing(),
         facts.ready(&available, &servers),
         available,
@@ -85,16 +90,17 @@ pub fn status(facts: &Facts<'_>, now: DateTime<Utc>) -> GatewayStatus {
         servers,
         catalog_revision: facts.declared.catalog_revision(),
         tokens_revision: facts.gateway_state().map_or(0, |state| state.tokens_revision),
-        observed_requests: facts.declared.requests.values().map(|asked| asked.restart + asked.retry).sum(),
+        observed_requests: Requests::total(&facts.declared.requests),
         failed_revision: facts.failed_revision(&Unit::Gateway),
         next_attempt_time: facts.plan.again_at.filter(|_| !facts.failures.is_empty()),
         remaining: Vec::new(),
     }
 }
 
-/// The status of a gateway that is being deleted: what is left.
+/// The status of a gateway that is being deleted: what is left. `requests` have been seen by now.
 pub fn terminating(
     generation: i64,
+    requests: i64,
     observed: &Observed,
     failures: &Failures,
     previous: Option<&GatewayStatus>,
@@ -106,6 +112,7 @@ pub fn terminating(
     let message = failures.values().cloned().collect::<Vec<_>>().join("; ");
     let mut status = previous.cloned().unwrap_or_default();
     status.observed_generation = generation;
+    status.observed_requests = requests;
     status.remaining = containers.chain(networks).chain(trees).collect();
     status.conditions = [
         Verdict::new(ConditionType::Progressing, ConditionStatus::True, "Terminating", message),
@@ -126,9 +133,11 @@ pub enum Early {
     Refused(&'static str, String),
 }
 
-/// The status of a gateway whose run ended early: the previous one, but for what cannot be said any more.
+/// The status of a gateway whose run ended early: the previous one, but for what cannot be said any more. `requests`
+/// have been seen by now.
 pub fn ended_early(
     generation: i64,
+    requests: i64,
     why: &Early,
     previous: Option<&GatewayStatus>,
     now: DateTime<Utc>,
@@ -146,6 +155,7 @@ pub fn ended_early(
     };
     let mut status = previous.cloned().unwrap_or_default();
     status.observed_generation = generation;
+    status.observed_requests = requests;
     for verdict in verdicts {
         let changed = condition(verdict, generation, previous, now);
         status.conditions.retain(|kept| kept.condition_type != changed.condition_type);
@@ -198,6 +208,7 @@ impl Facts<'_> {
             let what = match wanted {
                 Wanted::Image(_) => "ImageMissing",
                 Wanted::Lease { .. } => "LeaseExhausted",
+                Wanted::MissingSecret { .. } => SECRET_MISSING,
                 _ => "NotPossible",
             };
             return Some((what, "what runs is the revision before the declared one".to_owned()));
@@ -221,7 +232,7 @@ impl Facts<'_> {
 
     fn failed_revision(&self, unit: &Unit) -> Option<FailedRevision> {
         let failed = self.desired.rollouts.of(unit)?.failed.clone()?;
-        let Failed { spec_hash, retry: _, reason, message, at } = failed;
+        let Failed { spec_hash, retry: _, reason, message, at, answered: _ } = failed;
         Some(FailedRevision { revision: spec_hash, reason, message, at })
     }
 
@@ -371,7 +382,13 @@ impl Facts<'_> {
                     })
                     .collect();
                 let failed = servers.iter().any(|server| server.state == ServerState::Failed);
-                let reason = if failed { "ServersFailed" } else { "ServersStarting" };
+                let lacks_secret =
+                    servers.iter().any(|server| server.reason.as_deref() == Some(SECRET_MISSING));
+                let reason = match (failed, lacks_secret) {
+                    (true, _) => "ServersFailed",
+                    (false, true) => SECRET_MISSING,
+                    (false, false) => "ServersStarting",
+                };
                 let message = format!("{ready}/{wanted} servers; {}", waiting.join(", "));
                 verdict(ConditionStatus::False, reason, message)
             }
@@ -439,6 +456,9 @@ impl Facts<'_> {
             _ if self.desired.suspended => (ServerState::Disabled, Some("Suspended"), None),
             Wanted::Never { reason, message } => {
                 (ServerState::Failed, Some(reason.as_str()), Some(message.clone()))
+            }
+            Wanted::MissingSecret { message } => {
+                (ServerState::Pending, Some(SECRET_MISSING), Some(message.clone()))
             }
             Wanted::Lease { problem: None } => (ServerState::Pending, None, None),
             Wanted::Lease { problem } => (ServerState::Failed, Some("LeaseExhausted"), problem.clone()),

@@ -14,7 +14,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::desired::WantedContainer;
-use crate::gateway_file::{GatewayState, ServerPhase};
+use crate::gateway_file::{GatewayState, ServerPhase, ServerReport};
 use crate::labels::Role;
 use crate::observed::{ContainerState, Observed, ObservedContainer, Probe};
 use crate::plan::Unit;
@@ -137,6 +137,9 @@ pub struct Failed {
     pub message: String,
     /// When.
     pub at: DateTime<Utc>,
+    /// Servers that answered before it was tried: the next trial must not lose them either.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub answered: BTreeSet<String>,
 }
 
 /// Failed steps of one unit, as far as the controller remembers: a hint that may be lost.
@@ -169,7 +172,7 @@ pub(crate) struct Look<'a> {
     pub(crate) unchanged: &'a BTreeSet<String>,
     /// Servers that have answered at some time.
     pub(crate) proven_servers: BTreeSet<String>,
-    /// Of a server: whether the gateway itself is on trial.
+    /// Of a server: whether the gateway that would tell of it is itself on trial.
     pub(crate) gateway_on_trial: bool,
 }
 
@@ -209,7 +212,7 @@ impl Rollout {
         let begun = self.trial.as_ref().filter(|trial| trial.spec_hash == *hash);
         let trial = match begun {
             Some(begun) => look.take_configuration(begun.clone()),
-            None => look.begin(hash, self.trial.as_ref()),
+            None => look.begin(hash, self, proven.is_some()),
         };
         match look.judge(&trial, proven.is_some()) {
             Verdict::Proven => Rollout { proven: here(), trial: None, failed: None },
@@ -220,6 +223,7 @@ impl Rollout {
                     reason: reason.to_owned(),
                     message,
                     at: look.now,
+                    answered: trial.answered,
                 };
                 Rollout { proven, trial: None, failed: Some(failed) }
             }
@@ -233,10 +237,19 @@ impl Rollout {
 }
 
 impl Look<'_> {
-    /// A trial begins. What answered before another trial that it cuts short must not be lost by this one either;
-    /// and where nobody tells what answers, everything that ever did counts.
-    fn begin(&self, hash: &str, before: Option<&Trial>) -> Trial {
-        let mut answered = before.map(|trial| trial.answered.clone()).unwrap_or_default();
+    /// A trial begins. What answered before another trial that it cuts short, or that failed just now, must not be
+    /// lost by this one either; and where nobody tells what answers, everything that ever did counts.
+    fn begin(&self, hash: &str, before: &Rollout, has_way_back: bool) -> Trial {
+        let cut_short = before.trial.as_ref().map(|trial| &trial.answered);
+        let failed = before.failed.as_ref().map(|failed| &failed.answered);
+        let mut answered: BTreeSet<_> = cut_short.into_iter().chain(failed).flatten().cloned().collect();
+        if let Unit::Server(server) = self.unit
+            && has_way_back
+            && self.told(server).is_none_or(|told| told.phase != ServerPhase::Failed)
+        {
+            // A way back that is just being started again is a way back.
+            answered.insert(server.clone());
+        }
         match self.state() {
             Some(state) => {
                 let running = state.servers.iter().filter(|told| told.phase == ServerPhase::Running);
@@ -278,6 +291,11 @@ impl Look<'_> {
 
     fn state(&self) -> Option<&GatewayState> {
         self.probe().and_then(|probe| probe.state.as_ref())
+    }
+
+    /// What the gateway says of a server.
+    fn told(&self, server: &str) -> Option<&ServerReport> {
+        self.state()?.servers.iter().find(|told| told.name == server)
     }
 
     fn gateway_answers(&self) -> bool {
@@ -344,9 +362,10 @@ impl Look<'_> {
         if !self.gateway_answers() || !trial.answered.contains(server) {
             return Verdict::Pending;
         }
-        let told = self.state().and_then(|state| state.servers.iter().find(|told| told.name == server));
-        let error =
-            told.filter(|told| told.phase == ServerPhase::Failed).and_then(|told| told.last_error.as_ref());
+        let error = self
+            .told(server)
+            .filter(|told| told.phase == ServerPhase::Failed)
+            .and_then(|told| told.last_error.as_ref());
         match error {
             // What was told before its second chance was over may speak of the container before this one.
             // A process that ended says more than one that is slow, which has its whole time.

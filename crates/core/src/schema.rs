@@ -10,8 +10,10 @@ use crate::object::{API_VERSION, Kind};
 use crate::resource::gateway::read as gateway;
 use crate::resource::quantity::MAX_PIDS;
 use crate::resource::read::{Field, Use};
-use crate::resource::{catalog, metadata, parse};
+use crate::resource::{catalog, metadata, parse, secret};
 use crate::tool_filter::{MAX_PATTERN, MAX_PATTERNS};
+
+mod secrets;
 
 const DNS_LABEL: &str = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$";
 const REGISTRY_KEY: &str = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$";
@@ -22,6 +24,8 @@ pub fn schema_for(kind: Kind) -> Value {
     let spec = match kind {
         Kind::Gateway => gateway_spec(),
         Kind::ClusterCatalog | Kind::Catalog => catalog_spec(),
+        // Its values are beside `metadata`.
+        Kind::Secret => Value::Null,
     };
     let mut metadata = object(
         metadata::FIELDS,
@@ -59,14 +63,21 @@ pub fn schema_for(kind: Kind) -> Value {
     } else if let Some(properties) = metadata["properties"].as_object_mut() {
         properties.remove("namespace");
     }
+    let (fields, required): (_, &[&str]) = match kind {
+        Kind::Secret => (secret::FIELDS, &["apiVersion", "kind", "metadata"]),
+        Kind::Gateway | Kind::ClusterCatalog | Kind::Catalog => {
+            (parse::FIELDS, &["apiVersion", "kind", "metadata", "spec"])
+        }
+    };
     let mut schema = object(
-        parse::FIELDS,
-        &["apiVersion", "kind", "metadata", "spec"],
+        fields,
+        required,
         &[
             ("apiVersion", json!({ "const": API_VERSION, "description": "The version of this schema." })),
             ("kind", json!({ "const": kind.as_str(), "description": "What the object is." })),
             ("metadata", said(metadata, "Who it is.")),
             ("spec", said(spec, "What is wanted.")),
+            ("stringData", secrets::values()),
         ],
     );
     schema["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
@@ -80,6 +91,7 @@ fn purpose(kind: Kind) -> &'static str {
         Kind::Gateway => "One MCP endpoint of a tenant: a gateway container, and the servers behind it.",
         Kind::ClusterCatalog => "MCP servers that gateways of every tenant can name, written by the admin.",
         Kind::Catalog => "MCP servers of one tenant.",
+        Kind::Secret => "Values that only the servers see that declare them, written and never shown again.",
     }
 }
 
@@ -113,6 +125,7 @@ fn gateway_spec() -> Value {
                 "tools",
                 said(tool_filter(), "Which of its tools are offered, by the server's own names for them."),
             ),
+            ("secrets", secrets::bindings()),
         ],
     );
     let defaults = object(
@@ -152,6 +165,7 @@ fn gateway_spec() -> Value {
                 "serverDefaults",
                 said(nullable(defaults), "What servers get that do not say it themselves, field by field."),
             ),
+            ("secretRefs", secrets::references()),
             (
                 "mode",
                 default(

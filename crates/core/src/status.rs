@@ -79,6 +79,8 @@ pub enum ConditionType {
     Accepted,
     /// Every image that is needed is present.
     ImagesReady,
+    /// Every secret that an enabled server declares has a value.
+    SecretsResolved,
     /// The controller is still changing something.
     Progressing,
     /// The endpoint answers.
@@ -91,9 +93,10 @@ pub enum ConditionType {
 
 impl ConditionType {
     /// Every type, in the order of display.
-    pub const ALL: [ConditionType; 6] = [
+    pub const ALL: [ConditionType; 7] = [
         ConditionType::Accepted,
         ConditionType::ImagesReady,
+        ConditionType::SecretsResolved,
         ConditionType::Progressing,
         ConditionType::Available,
         ConditionType::Ready,
@@ -105,6 +108,7 @@ impl ConditionType {
         match self {
             ConditionType::Accepted => "Accepted",
             ConditionType::ImagesReady => "ImagesReady",
+            ConditionType::SecretsResolved => "SecretsResolved",
             ConditionType::Progressing => "Progressing",
             ConditionType::Available => "Available",
             ConditionType::Ready => "Ready",

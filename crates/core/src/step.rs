@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::container::{ContainerSpec, Limits, NetworkSpec};
 use crate::labels::Identity;
+use crate::secret::SecretSource;
 use crate::volume::VolumeIdentity;
 
 /// One change.
@@ -40,6 +41,19 @@ pub enum Step {
         mode: u32,
         /// The content.
         content: Content,
+    },
+    /// Write the secret file of a server below `gateways/<uid>`. The step names the values; who carries it out opens
+    /// them.
+    WriteSecrets {
+        /// Uid of the Gateway object.
+        uid: Uuid,
+        /// Relative path, `secrets/<server directory>/env`; mode is [`FILE_MODE`](crate::secret::FILE_MODE).
+        path: String,
+        /// What an observation tells of the file afterwards, as
+        /// [`Entry::Secret`](crate::observed::Entry::Secret).
+        revision: String,
+        /// The lines, sorted by variable.
+        sources: Vec<SecretSource>,
     },
     /// Remove what is at a path below `gateways/<uid>`, with all below it. The empty path is the whole tree.
     RemovePath {
@@ -180,6 +194,7 @@ impl Step {
             | Step::RemoveContainer { .. } => true,
             Step::EnsureDirectory { .. }
             | Step::WriteFile { .. }
+            | Step::WriteSecrets { .. }
             | Step::RemovePath { .. }
             | Step::ReloadGateway { .. } => false,
         }
@@ -196,6 +211,10 @@ impl fmt::Display for Step {
             }
             Step::WriteFile { path, mode, content, .. } => {
                 write!(f, "write file {path} (mode {mode:04o}, {} bytes)", content.0.len())
+            }
+            Step::WriteSecrets { path, sources, .. } => {
+                let values = if sources.len() == 1 { "value" } else { "values" };
+                write!(f, "write secret file {path} ({} {values})", sources.len())
             }
             Step::RemovePath { path, .. } => {
                 write!(f, "remove {}", if path.is_empty() { "all files" } else { path })

@@ -18,6 +18,7 @@
 //! | a list or mapping inside text | Go's notation | error |
 //! | a path that does not begin with the server's name | empty text | error, unless `or:` gives another |
 //! | `$$`, `$1`, `${`, `$UNKNOWN` | vanishes | error |
+//! | `$NAME` of a declared secret | its value, in `inspect` and in the gateway's log | error |
 //! | a configured value that begins with `-`, as a whole argument | becomes a flag | error |
 
 use std::fmt;
@@ -123,7 +124,7 @@ impl fmt::Display for Problem {
             }
             Self::UnsetVariable(name) => write!(f, "`${name}` has no value"),
             Self::SecretVariable(name) => {
-                write!(f, "`${name}` is a secret, and secrets are not supported yet")
+                write!(f, "`${name}` is a secret, and a secret is in no argument and no other variable")
             }
             Self::Flag(path) => {
                 write!(f, "the value of `{path}` begins with `-` and would be taken for a flag")
@@ -154,11 +155,10 @@ impl Problem {
             Self::UnknownVariable(_) => "variables are the names in `env` and `secrets`",
             Self::UnsetVariable(_) => "give the value that its own template wants",
             Self::Flag(_) => "the entry itself must write the flag, as in `--name={{server.name}}`",
-            Self::NotText(_)
-            | Self::SecretVariable(_)
-            | Self::ControlCharacter
-            | Self::TooLong
-            | Self::NoImage => {
+            Self::SecretVariable(name) => {
+                return Some(format!("the program finds it in its environment, as `{name}`"));
+            }
+            Self::NotText(_) | Self::ControlCharacter | Self::TooLong | Self::NoImage => {
                 return None;
             }
         };

@@ -17,6 +17,7 @@ use crate::observed::{
 use crate::plan::{Holds, Plan, plan};
 use crate::resource::{CatalogRef, GatewaySpec, Resource, parse};
 use crate::rollout::{Rollouts, Troubles};
+use crate::secret::FILE_MODE;
 use crate::step::Step;
 use crate::volume::{ObservedVolume, VolumeClaims};
 
@@ -51,6 +52,7 @@ pub(crate) fn declare(yaml: &str) -> Declared {
         match located.resource {
             Resource::Gateway(object) => gateway = gateway.or(Some(object)),
             resource @ (Resource::ClusterCatalog(_) | Resource::Catalog(_)) => catalogs.push(resource),
+            Resource::Secret(_) => {}
         }
     }
     let gateway = gateway.unwrap();
@@ -76,6 +78,7 @@ pub(crate) fn declare(yaml: &str) -> Declared {
         tokens: Vec::new(),
         tokens_revision: 0,
         pins: Pins::default(),
+        secrets: BTreeMap::new(),
         rollouts: Rollouts::default(),
         requests: BTreeMap::new(),
         volumes: VolumeClaims { tenant: Uuid::from_u128(7), ..VolumeClaims::default() },
@@ -207,6 +210,13 @@ impl World {
             Step::WriteFile { uid, path, mode, content } => {
                 let entry = Entry::File { mode: *mode, sha256: content.sha256() };
                 self.observed.trees.get_mut(uid).unwrap().insert(path.clone(), entry);
+            }
+            Step::WriteSecrets { uid, path, revision, sources } => {
+                let tree = self.observed.trees.get_mut(uid).unwrap();
+                let (parent, _) = path.rsplit_once('/').unwrap();
+                assert!(tree.contains_key(parent), "{path} has no parent");
+                assert!(!sources.is_empty(), "{path} would be empty");
+                tree.insert(path.clone(), Entry::Secret { mode: FILE_MODE, revision: revision.clone() });
             }
             Step::RemovePath { uid, path } if path.is_empty() => {
                 assert!(self.observed.containers.iter().all(|c| c.identity.uid != *uid), "files in use");

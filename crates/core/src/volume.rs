@@ -256,6 +256,14 @@ pub struct VolumeClaims {
     pub problems: BTreeMap<String, VolumeProblem>,
 }
 
+impl VolumeClaims {
+    /// Whether a volume of this server cannot be had, so that its container cannot be made.
+    pub fn block(&self, server: &str) -> bool {
+        let mut blocked = self.problems.keys().filter_map(|key| key.rsplit_once('/'));
+        blocked.any(|(of, _)| of == server)
+    }
+}
+
 /// Why a gateway cannot have a volume now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "camelCase")]

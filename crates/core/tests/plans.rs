@@ -17,8 +17,9 @@ use bowline_core::lease::Ranges;
 use bowline_core::object::{ObjectKey, StoredMeta};
 use bowline_core::observed::Observed;
 use bowline_core::preview::preview;
-use bowline_core::resource::{CatalogRef, CatalogSpec, GatewayObject, Parsed, Resource, parse};
+use bowline_core::resource::{CatalogRef, CatalogSpec, GatewayObject, Parsed, Resource, SecretObject, parse};
 use bowline_core::rollout::Rollouts;
+use bowline_core::secret::{KeyFacts, SecretFacts};
 use bowline_core::volume::VolumeClaims;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -71,9 +72,19 @@ fn declared(gateway: GatewayObject, catalogs: &BTreeMap<CatalogRef, CatalogSpec>
         tokens: Vec::new(),
         tokens_revision: 0,
         pins: Pins::default(),
+        secrets: BTreeMap::new(),
         rollouts: Rollouts::default(),
         requests: BTreeMap::new(),
         volumes: VolumeClaims { tenant: Uuid::from_u128(7), ..VolumeClaims::default() },
+    }
+}
+
+/// What the store would know of a Secret, had it its first values.
+fn facts(object: &SecretObject) -> SecretFacts {
+    let keys = object.values.iter().flatten().map(|(key, _)| key.clone());
+    SecretFacts {
+        uid: Uuid::from_u128(9),
+        keys: keys.map(|key| (key, KeyFacts { version: 1, unusable: None })).collect(),
     }
 }
 
@@ -93,6 +104,7 @@ fn render(example: &Path) -> String {
         writeln!(text, "{diagnostic}\n").unwrap();
     }
     let mut catalogs = BTreeMap::new();
+    let mut secrets = BTreeMap::new();
     let mut gateways = Vec::new();
     for located in all.resources {
         let key = located.resource.key();
@@ -101,10 +113,20 @@ fn render(example: &Path) -> String {
                 catalogs.insert(CatalogRef::to(&key).unwrap(), object.spec);
             }
             Resource::Gateway(object) => gateways.push(object),
+            Resource::Secret(object) => {
+                secrets.insert(
+                    (object.metadata.namespace.clone(), object.metadata.name.clone()),
+                    facts(&object),
+                );
+            }
         }
     }
     for gateway in gateways {
         let mut declared = declared(*gateway, &catalogs);
+        for name in declared.secret_needs() {
+            let found = secrets.get(&(declared.metadata.key.namespace.clone(), name.clone()));
+            declared.secrets.extend(found.map(|facts: &SecretFacts| (name, facts.clone())));
+        }
         for slot in declared.lease_needs() {
             let taken = declared.leases.values().copied().collect();
             let none = BTreeSet::new();

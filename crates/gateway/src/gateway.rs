@@ -14,6 +14,7 @@ use tracing::{info, warn};
 use crate::auth::{Grant, Verifiers};
 use crate::config::{self, LoadError};
 use crate::names::{self, Namespace};
+use crate::plain::plain;
 use crate::upstream::{Limits, Means, Upstream};
 
 /// Where a gateway finds its files and how long it waits; everything else is in the files.
@@ -176,7 +177,7 @@ impl Gateway {
             tokens_revision: live.verifiers.revision(),
             // In the order of the file, both.
             servers: (live.upstreams.iter().zip(&live.file.servers))
-                .map(|(upstream, server)| upstream.report(&server.tools))
+                .map(|(upstream, server)| upstream.report(&server.tools, live.upstreams.len()))
                 .collect(),
         }
     }
@@ -245,11 +246,12 @@ impl Table {
             .collect();
         let mut table = Self::default();
         for ((server, tools), names) in servers.iter().zip(&listed).zip(names::assign(&namespaces)) {
+            let unnamed = tools.iter().zip(&names).find(|(_, name)| name.is_none());
+            if let Some((tool, _)) = unnamed {
+                warn!(server = server.name, tool = plain(&tool.name), "tool listed twice is offered once");
+            }
             for (tool, name) in tools.iter().zip(names) {
-                let Some(name) = name else {
-                    warn!(server = server.name, tool = &*tool.name, "tool listed twice is offered once");
-                    continue;
-                };
+                let Some(name) = name else { continue };
                 table.routes.insert(name.clone(), (server.name.clone(), tool.name.clone().into_owned()));
                 let mut tool = tool.clone();
                 tool.name = name.into();

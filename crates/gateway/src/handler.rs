@@ -13,6 +13,7 @@ use tracing::info;
 
 use crate::PROGRAM;
 use crate::gateway::Gateway;
+use crate::plain::plain;
 use crate::upstream::CallError;
 
 /// For one notification to one client, whose stream may be stuck.
@@ -122,7 +123,7 @@ impl ServerHandler for Handler {
         let answer = route.upstream.call(request, &context).await;
         info!(
             server = route.upstream.server().name,
-            tool = route.tool,
+            tool = plain(&route.tool),
             outcome = outcome(&answer),
             duration_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX),
             "tool called"

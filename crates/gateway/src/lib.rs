@@ -14,6 +14,7 @@ pub mod guard;
 pub mod handler;
 pub mod http;
 pub mod names;
+mod plain;
 mod remote;
 mod sessions;
 pub mod sun_path;

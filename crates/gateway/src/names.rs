@@ -6,7 +6,7 @@
 //! name (a server `a` with a tool `b__c` and a server `a__b` with a tool `c`); what still meets gets a digest
 //! of both parts behind it. The result does not depend on the order of the servers.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use sha2::{Digest as _, Sha256};
 
@@ -26,20 +26,24 @@ pub struct Namespace<'a> {
 pub fn assign(namespaces: &[Namespace<'_>]) -> Vec<Vec<Option<String>>> {
     let mut tools = Vec::new();
     for (owner, namespace) in namespaces.iter().enumerate() {
+        let mut seen = HashSet::new();
         for tool in namespace.tools {
-            let twice = tools.iter().any(|other: &Named<'_>| other.owner == owner && other.tool == *tool);
-            let form = if twice { Form::None } else { Form::Shown };
+            let form = if seen.insert(*tool) { Form::Shown } else { Form::None };
             tools.push(Named { owner, namespace, tool, form });
         }
     }
     // Each round moves at least one tool to its next form, and there are four: this ends.
-    loop {
-        let giving_way = meeting(&tools);
-        if giving_way.is_empty() {
-            break;
+    let mut uses = Uses::default();
+    let mut moved: Vec<usize> = (0..tools.len()).collect();
+    while !moved.is_empty() {
+        for index in moved {
+            if let Some(name) = tools[index].name() {
+                uses.add(name, index);
+            }
         }
-        for index in giving_way {
-            tools[index].form = tools[index].form.next();
+        moved = uses.giving_way(&tools);
+        for index in &moved {
+            tools[*index].form = tools[*index].form.next();
         }
     }
     let mut names: Vec<Vec<Option<String>>> = namespaces.iter().map(|_| Vec::new()).collect();
@@ -49,21 +53,44 @@ pub fn assign(namespaces: &[Namespace<'_>]) -> Vec<Vec<Option<String>>> {
     names
 }
 
-/// The tools whose name is another one's too and which must take the next form: of those that meet, only the
-/// plainest, so that a tool that is already told by its server's name keeps it.
-fn meeting(tools: &[Named<'_>]) -> Vec<usize> {
-    let mut uses: HashMap<String, Vec<usize>> = HashMap::new();
-    for (index, named) in tools.iter().enumerate() {
-        if let Some(name) = named.name() {
-            uses.entry(name).or_default().push(index);
+/// Which tools have which name. Kept from round to round: a server can list tools of which one after the other
+/// must give way, and looking at all of them each time would take for ever.
+#[derive(Default)]
+struct Uses {
+    /// The place of each name in `tools`.
+    places: HashMap<String, usize>,
+    /// Indices of the tools with each name.
+    tools: Vec<Vec<usize>>,
+    /// Names that must be looked at, by place; under any other there is at most one tool.
+    open: BTreeSet<usize>,
+}
+
+impl Uses {
+    /// The tool at `index` has come to `name`.
+    fn add(&mut self, name: String, index: usize) {
+        let place = *self.places.entry(name).or_insert(self.tools.len());
+        if place == self.tools.len() {
+            self.tools.push(Vec::new());
         }
+        self.tools[place].push(index);
+        self.open.insert(place);
     }
-    let mut giving_way = Vec::new();
-    for indices in uses.values().filter(|indices| indices.len() > 1) {
-        let plainest = indices.iter().map(|index| tools[*index].form).min();
-        giving_way.extend(indices.iter().filter(|index| Some(tools[**index].form) == plainest));
+
+    /// Takes out the tools whose name is another one's too and which must take the next form: of those that meet,
+    /// only the plainest, so that a tool that is already told by its server's name keeps it.
+    fn giving_way(&mut self, tools: &[Named<'_>]) -> Vec<usize> {
+        let mut giving_way = Vec::new();
+        self.open.retain(|place| {
+            let meeting = &mut self.tools[*place];
+            if meeting.len() < 2 {
+                return false;
+            }
+            let plainest = meeting.iter().map(|index| tools[*index].form).min();
+            giving_way.extend(meeting.extract_if(.., |index| Some(tools[*index].form) == plainest));
+            true
+        });
+        giving_way
     }
-    giving_way
 }
 
 /// How a tool is named, from the plainest on.

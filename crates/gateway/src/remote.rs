@@ -11,6 +11,7 @@ mod address;
 mod client;
 mod dial;
 mod events;
+mod pace;
 mod sse;
 mod streamable;
 #[cfg(test)]
@@ -27,6 +28,9 @@ pub(crate) use self::streamable::streamable;
 
 /// Redirects that are followed for one request.
 const MOST_REDIRECTS: usize = 3;
+
+/// Bytes of an answer that is no stream, and of the list of a server's tools altogether.
+pub(crate) const MOST_ANSWER: usize = 8 << 20;
 
 /// What a remote server may cost.
 #[derive(Debug, Clone, Copy)]
@@ -55,7 +59,7 @@ impl Caps {
             answer: call,
             stream: Duration::from_secs(30),
             idle: Duration::from_secs(30),
-            body: 8 << 20,
+            body: MOST_ANSWER,
             event: 8 << 20,
         }
     }
@@ -91,6 +95,9 @@ pub(crate) enum RemoteError {
     /// JSON, and no message of the protocol.
     #[error("its answer is no JSON-RPC message")]
     Message,
+    /// A message of the protocol, and no answer to the request.
+    #[error("it answered something else than what it was asked")]
+    Unasked,
     /// Not a stream of events.
     #[error("its stream of events cannot be read")]
     Events,

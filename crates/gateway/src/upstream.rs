@@ -30,10 +30,15 @@ use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use crate::digest::tools_digest;
+use crate::plain::plain;
 
 pub use self::call::CallError;
 pub(crate) use self::dock::listen;
 use self::link::ProgressRoutes;
+
+/// Bytes of standard error in one answer of the control socket, shared out among the servers: however many there
+/// are, and whatever they say, the answer stays below the 1 MiB that the controller reads.
+const TAILS: usize = 192 << 10;
 
 /// How long a server may take.
 #[derive(Debug, Clone, Copy)]
@@ -74,6 +79,7 @@ pub struct Upstream {
     actor: Mutex<Option<JoinHandle<()>>>,
 }
 
+/// What is known of a server: nothing here grows with what it says, except for its tools.
 #[derive(Debug)]
 struct State {
     phase: ServerPhase,
@@ -141,8 +147,8 @@ impl Upstream {
         Arc::clone(&self.state().tools)
     }
 
-    /// What the control socket says of the server, of whose tools those of `filter` are offered.
-    pub fn report(&self, filter: &ToolFilter) -> ServerReport {
+    /// What the control socket says of the server as one of `servers`. Of its tools, those of `filter` are offered.
+    pub fn report(&self, filter: &ToolFilter, servers: usize) -> ServerReport {
         let state = self.state();
         let offered = state.tools.iter().filter(|tool| filter.offers(&tool.name)).count();
         ServerReport {
@@ -152,7 +158,7 @@ impl Upstream {
             tools_digest: state.digest.clone(),
             server_info: state.info.clone(),
             restarts: state.attempts.saturating_sub(1),
-            last_error: state.last_error.clone(),
+            last_error: state.last_error.as_ref().map(|error| shortened(error, TAILS / servers.max(1))),
         }
     }
 
@@ -171,7 +177,7 @@ impl Upstream {
         {
             let mut state = self.state();
             state.phase = ServerPhase::Running;
-            state.info = info.map(|Implementation { name, version, .. }| format!("{name} {version}"));
+            state.info = info.map(|Implementation { name, version, .. }| plain(&format!("{name} {version}")));
             state.session = Some(session);
         }
         self.offer(tools);
@@ -185,7 +191,9 @@ impl Upstream {
         self.means.changed.notify_one();
     }
 
-    fn failed(&self, message: String, exit: Option<ServerExit>) {
+    /// The attempt or the connection has ended. The message may be the server's.
+    fn failed(&self, message: &str, exit: Option<ServerExit>) {
+        let message = plain(message);
         let (code, signal) = exit.as_ref().map_or((None, None), |exit| (exit.code, exit.signal));
         warn!(server = self.server.name, reason = message, code, signal, "server failed");
         let mut state = self.state();
@@ -199,3 +207,24 @@ impl Upstream {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// The error with the last lines of standard error that have at most `tail` bytes together.
+fn shortened(error: &ServerError, tail: usize) -> ServerError {
+    let mut error = error.clone();
+    if let Some(exit) = &mut error.exit {
+        let mut left = tail;
+        let kept = exit.stderr.iter().rev().take_while(|line| match left.checked_sub(line.len()) {
+            Some(rest) => {
+                left = rest;
+                true
+            }
+            None => false,
+        });
+        let first = exit.stderr.len() - kept.count();
+        exit.stderr.drain(..first);
+    }
+    error
+}
+
+#[cfg(test)]
+mod tests;

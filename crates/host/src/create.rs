@@ -31,6 +31,8 @@ pub fn create_body(identity: &Identity, spec: &ContainerSpec) -> ContainerCreate
         network,
         publish,
         limits,
+        // A part of what it is made from, and of nothing that the Engine is told.
+        secrets: _,
     } = spec;
     let Limits { memory, nano_cpus, cpu_shares, pids } = limits;
     let ports = publish.as_ref().map(|publish| {

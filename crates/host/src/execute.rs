@@ -12,6 +12,8 @@ use bollard::query_parameters::{RemoveContainerOptionsBuilder, StopContainerOpti
 use bowline_core::object::GatewayKey;
 use bowline_core::observed::{ContainerState, ObservedContainer};
 use bowline_core::step::{FailureClass, Step, StepFailure};
+use uuid::Uuid;
+use zeroize::Zeroizing;
 
 use crate::engine::{CHANGE, within};
 use crate::error::CallError;
@@ -43,6 +45,11 @@ impl Host {
                 self.with_trees(move |trees| trees.write_file(&key, uid, &path, mode, content.0.as_bytes()))
                     .await
             }
+            // The step names its values, and nobody in here can open them.
+            Step::WriteSecrets { path, .. } => Err(failure(
+                FailureClass::Refused,
+                format!("{path} is written together with its values only"),
+            )),
             Step::RemovePath { uid, path } => {
                 let (key, uid, path) = (key.clone(), *uid, path.clone());
                 self.with_trees(move |trees| trees.remove(&key, uid, &path)).await
@@ -76,6 +83,23 @@ impl Host {
         }
     }
 
+    /// Makes a [`Step::WriteSecrets`] true: `values` are the variables of the step's sources with what goes into
+    /// them. They are in the file afterwards, and nowhere else.
+    ///
+    /// # Errors
+    /// As [`Host::execute`]. Names variables, never values.
+    pub async fn write_secrets(
+        &self,
+        key: &GatewayKey,
+        uid: Uuid,
+        path: &str,
+        revision: &str,
+        values: Vec<(String, Zeroizing<String>)>,
+    ) -> Result<(), StepFailure> {
+        let (key, path, revision) = (key.clone(), path.to_owned(), revision.to_owned());
+        self.with_trees(move |trees| trees.write_secrets(&key, uid, &path, &revision, &values)).await
+    }
+
     async fn with_trees(
         &self,
         work: impl FnOnce(&Trees) -> Result<(), FileError> + Send + 'static,
@@ -84,7 +108,9 @@ impl Host {
         blocking(move || work(&trees)).await.map_err(|error| {
             let class = match error {
                 FileError::Absent(_) | FileError::Unexpected(_) => FailureClass::Moved,
-                FileError::Foreign(_) | FileError::BadPath(_) => FailureClass::Refused,
+                FileError::Foreign(_) | FileError::BadPath(_) | FileError::Unwritable(_) => {
+                    FailureClass::Refused
+                }
                 FileError::Io { .. } => FailureClass::Failed,
             };
             failure(class, error.to_string())

@@ -7,12 +7,13 @@
 
 mod listing;
 mod removal;
+mod secrets;
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bowline_core::labels::Owner;
 use bowline_core::object::GatewayKey;
@@ -22,8 +23,10 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub(crate) use listing::list;
+use listing::File;
 pub(crate) use removal::remove_entry;
+pub(crate) use secrets::KEY_FILE;
+use secrets::{FileKey, Unwritable, is_secret, place};
 
 /// Name of the mark in the root of each tree.
 pub const MARK_FILE: &str = "owner.json";
@@ -63,6 +66,9 @@ pub(crate) enum FileError {
     /// The path leaves the tree or names the mark.
     #[error("{0:?} is no path for a file of a gateway")]
     BadPath(String),
+    /// The values cannot be the lines of a secret file.
+    #[error(transparent)]
+    Unwritable(#[from] Unwritable),
     /// The system refused.
     #[error("{path}: {cause}")]
     Io {
@@ -77,16 +83,25 @@ pub(crate) enum FileError {
 /// All trees of one owner below one runtime directory.
 #[derive(Debug)]
 pub(crate) struct Trees {
+    runtime: PathBuf,
     gateways: PathBuf,
     owner: Owner,
     /// Keys by uid. A tree keeps its mark for life and no uid is used twice, so an entry never becomes wrong; it
     /// spares reading every mark to find the trees of one key.
     keys: Mutex<HashMap<Uuid, GatewayKey>>,
+    /// What proves secret files, once it was needed.
+    file_key: Mutex<Option<Arc<FileKey>>>,
 }
 
 impl Trees {
     pub(crate) fn new(runtime_dir: &Path, owner: Owner) -> Self {
-        Trees { gateways: runtime_dir.join(GATEWAYS), owner, keys: Mutex::default() }
+        Trees {
+            runtime: runtime_dir.to_owned(),
+            gateways: runtime_dir.join(GATEWAYS),
+            owner,
+            keys: Mutex::default(),
+            file_key: Mutex::default(),
+        }
     }
 
     /// The directory that holds all trees.
@@ -124,7 +139,12 @@ impl Trees {
     /// The listing of one tree of `key`; `None` when it is not there or not ours.
     pub(crate) fn listing(&self, key: &GatewayKey, uid: Uuid) -> io::Result<Option<Tree>> {
         match self.open(key, uid) {
-            Ok(tree) => list(tree.as_fd()).map(Some),
+            Ok(tree) => {
+                let revision = |file: File<'_>| {
+                    self.file_key()?.revision(file.directory, file.name, &place(uid, file.path))
+                };
+                listing::list(tree.as_fd(), &revision).map(Some)
+            }
             Err(FileError::Io { cause, .. }) => Err(cause),
             Err(_) => Ok(None),
         }

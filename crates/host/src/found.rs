@@ -22,9 +22,10 @@ use crate::blocking;
 use crate::engine::{CHANGE, Engine, INSPECT, absent, within};
 use crate::error::{CallError, HostError};
 use crate::execute::containers::published;
-use crate::files::{self, GATEWAYS, Mark, Trees};
+use crate::files::{self, GATEWAYS, KEY_FILE, Mark, Trees, remove_entry};
 use crate::prepare::{INSTANCE_FILE, read_instance};
 use crate::tries::parse_subnet;
+use crate::volumes::mounted_volumes;
 
 /// Directory of a tree that is bound as the gateway's configuration.
 const CONFIG_DIRECTORY: &str = "config";
@@ -63,6 +64,8 @@ pub struct FoundContainer {
     pub published: Option<SocketAddr>,
     /// The uid that it runs as, when that is a number.
     pub uid: Option<u32>,
+    /// Names of the volumes that it has.
+    pub volumes: BTreeSet<String>,
 }
 
 /// A network of the instance.
@@ -110,6 +113,12 @@ impl Found {
     /// Whose containers and networks there are.
     pub fn installations(&self) -> BTreeSet<Uuid> {
         self.identities().map(|identity| identity.owner.installation).collect()
+    }
+
+    /// Whose volumes there are. They are kept when the rest of an installation is removed, so that they may be of others
+    /// than the containers and networks.
+    pub fn installations_of_volumes(&self) -> BTreeSet<Uuid> {
+        self.volumes.iter().map(|volume| volume.identity.owner.installation).collect()
     }
 
     /// Labels of containers and networks that are not of `owner`'s installation.
@@ -239,6 +248,7 @@ impl TornDown {
 
 fn found_container(container: ContainerInspectResponse) -> Option<FoundContainer> {
     let published = published(&container);
+    let volumes = mounted_volumes(&container).into_iter().map(str::to_owned).collect();
     let config = container.config?;
     let user = config.user.unwrap_or_default();
     Some(FoundContainer {
@@ -248,6 +258,7 @@ fn found_container(container: ContainerInspectResponse) -> Option<FoundContainer
         running: container.state.and_then(|state| state.running).unwrap_or_default(),
         published,
         uid: user.split(':').next().and_then(|uid| uid.parse().ok()),
+        volumes,
     })
 }
 
@@ -318,6 +329,8 @@ fn tear_files(
             other => other?,
         }
         if read_instance(runtime.as_fd())? == Some(owner) {
+            // There is no secret file left that it could prove.
+            remove_entry(runtime.as_fd(), KEY_FILE)?;
             fs::unlinkat(&runtime, INSTANCE_FILE, AtFlags::empty())?;
         }
         Ok(())

@@ -25,12 +25,13 @@ mod tries;
 mod volumes;
 mod watch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use bowline_core::labels::{Identity, Owner};
+use bowline_core::lease::Range;
 use bowline_core::object::GatewayKey;
 use uuid::Uuid;
 
@@ -47,6 +48,7 @@ pub use probe::{ProbeAnswer, ReloadError};
 
 use files::Trees;
 use pulls::Pulls;
+use volumes::Walks;
 
 /// What a [`Host`] is told once, at start.
 #[derive(Debug, Clone)]
@@ -64,6 +66,8 @@ pub struct Settings {
     pub bridge_store: PathBuf,
     /// Address on which gateways are published.
     pub publish: IpAddr,
+    /// The uids that containers are given: whose volumes are given on.
+    pub uids: Range,
 }
 
 /// This host: its Engine and its files, as one owner sees them.
@@ -73,6 +77,7 @@ pub struct Host {
     settings: Settings,
     trees: Arc<Trees>,
     pulls: Pulls,
+    walks: Walks,
     /// Names that were found taken.
     taken: Mutex<BTreeMap<GatewayKey, BTreeMap<String, observe::Taken>>>,
 }
@@ -82,7 +87,7 @@ impl Host {
     pub fn new(engine: Engine, settings: Settings) -> Self {
         let trees = Arc::new(Trees::new(&settings.runtime_dir, settings.owner.clone()));
         let pulls = Pulls::new(engine.clone());
-        Host { engine, settings, trees, pulls, taken: Mutex::default() }
+        Host { engine, settings, trees, pulls, walks: Walks::default(), taken: Mutex::default() }
     }
 
     /// The connection to the Engine.
@@ -93,6 +98,11 @@ impl Host {
     /// Directory of one gateway's files, `<runtime directory>/gateways/<uid>`: the prefix of its bind sources.
     pub fn tree_path(&self, uid: Uuid) -> PathBuf {
         self.trees.path(uid)
+    }
+
+    /// Lets those of these images that could not be pulled be tried again at once: somebody asked for it.
+    pub fn forget_failed_pulls(&self, references: &BTreeSet<String>) {
+        self.pulls.forget_failures(references);
     }
 
     /// Whether labels that were read say: this owner's, and this gateway's.

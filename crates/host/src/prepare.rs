@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use crate::engine::{CHANGE, Engine, LIST, within};
 use crate::error::{CallError, HostError};
-use crate::files::{self, GATEWAYS, NEW, read_regular, remove_entry, write_atomically};
+use crate::files::{self, GATEWAYS, KEY_FILE, NEW, read_regular, remove_entry, write_atomically};
 use crate::{Host, blocking};
 
 /// Name, in the runtime directory, of the file that says whose it is.
@@ -162,6 +162,8 @@ impl Host {
         let trees = Arc::clone(&self.trees);
         let gateways = self.settings.runtime_dir.join(GATEWAYS);
         blocking(move || trees.sweep()).await.map_err(io_at("sweep", &gateways))?;
+        let (trees, file_key) = (Arc::clone(&self.trees), self.settings.runtime_dir.join(KEY_FILE));
+        blocking(move || trees.file_key()).await.map_err(io_at("read or make", &file_key))?;
         let (bridge, store) = (self.settings.bridge.clone(), self.settings.bridge_store.clone());
         let bridge_dir = blocking(move || install_bridge(&bridge, &store)).await?;
         let shared = self.prove_shared().await?;

@@ -107,6 +107,12 @@ impl Pulls {
         }
     }
 
+    /// Forgets how often these could not be pulled: the next look says that they may be tried at once. One that is
+    /// under way goes on.
+    pub(crate) fn forget_failures(&self, references: &BTreeSet<String>) {
+        forget_failures(&mut self.shared.pulls(), references);
+    }
+
     /// A way to tell that some image was built, loaded or tagged.
     pub(crate) fn arrivals(&self) -> Arrivals {
         Arrivals(Arc::clone(&self.shared))
@@ -212,6 +218,16 @@ impl Shared {
     }
 }
 
+/// Whoever waits goes on waiting, and what the last try said stays true until the next one.
+fn forget_failures(pulls: &mut BTreeMap<String, Pull>, references: &BTreeSet<String>) {
+    for (_, pull) in pulls.iter_mut().filter(|(reference, _)| references.contains(*reference)) {
+        if let State::Failed { at, .. } = &mut pull.state {
+            *at = DateTime::UNIX_EPOCH;
+            pull.failures = 0;
+        }
+    }
+}
+
 /// Follows a pull to its end, and gives its turn back when it makes no progress.
 async fn follow<T>(
     progress: impl Stream<Item = Result<T, bollard::errors::Error>>,
@@ -259,6 +275,24 @@ mod tests {
     use futures::stream;
 
     use super::*;
+
+    #[test]
+    fn a_failure_that_is_forgotten_is_old_and_the_first_and_no_pull_under_way_is_touched() {
+        let (key, now) = (GatewayKey::new("u1", "default"), Utc::now());
+        let pull = |state| Pull { state, waiting: BTreeSet::from([key.clone()]), failures: 6 };
+        let failed = || State::Failed { message: "no".to_owned(), at: now };
+        let mut pulls = BTreeMap::from([
+            ("a".to_owned(), pull(failed())),
+            ("b".to_owned(), pull(failed())),
+            ("c".to_owned(), pull(State::Pulling { since: now })),
+        ]);
+        forget_failures(&mut pulls, &["a", "c", "d"].map(str::to_owned).into());
+        assert!(matches!(&pulls["a"].state, State::Failed { message, at } if message == "no" && *at < now));
+        assert_eq!((pulls["a"].failures, pulls["a"].waiting.len(), pulls.len()), (0, 1, 3));
+        assert!(matches!(pulls["b"].state, State::Failed { at, .. } if at == now));
+        assert!(matches!(pulls["c"].state, State::Pulling { .. }));
+        assert_eq!((pulls["b"].failures, pulls["c"].failures), (6, 6));
+    }
 
     #[test]
     fn a_reference_is_pulled_by_exactly_one_tag_or_digest() {

@@ -2,37 +2,37 @@
 //! them.
 //!
 //! A server's uid is leased, so that it may be another one when the server is declared anew; the files of its volume
-//! follow it. Before a container starts, what is in its volumes is given to its uid, the root directory last: its
-//! owner says that the walk was done, and an interrupted one is done again. No container runs on the volume then,
-//! and the walk follows no link and leaves the file system nowhere.
+//! follow it. Before a container starts, what is in its volumes is given to its uid ([`giving`]). No other container
+//! of ours runs on the volume then, whatever the database says of whose it is; the walk follows no link and leaves
+//! the file system nowhere.
 
 use std::collections::{BTreeSet, HashMap};
-use std::ffi::CString;
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use bollard::models::{ContainerInspectResponse, MountType, Volume, VolumeCreateRequest};
-use bollard::query_parameters::{ListVolumesOptionsBuilder, RemoveVolumeOptionsBuilder};
+use bollard::query_parameters::{
+    ListContainersOptionsBuilder, ListVolumesOptionsBuilder, RemoveVolumeOptionsBuilder,
+};
 use bowline_core::container::ContainerSpec;
 use bowline_core::labels;
 use bowline_core::object::GatewayKey;
 use bowline_core::step::{FailureClass, StepFailure};
 use bowline_core::volume::{ObservedVolume, VolumeIdentity};
-use rustix::fs::{self, AtFlags, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 
+use self::giving::Recipient;
+use crate::Host;
 use crate::engine::{CHANGE, Engine, INSPECT, LIST, absent, label_filter, within};
 use crate::error::{CallError, HostError};
 use crate::execute::{changed, failure, looked};
-use crate::files::open_absolute;
 use crate::observe::Taken;
-use crate::{Host, blocking};
+
+mod giving;
+
+pub(crate) use self::giving::Walks;
 
 /// The only driver of ours: a directory below the Engine's own.
 const DRIVER: &str = "local";
-/// Directories below each other in a volume that are walked: each holds a descriptor open.
-const MAX_DEPTH: u32 = 256;
 
 impl Engine {
     /// Volumes that carry all these labels, with what is read from them.
@@ -48,6 +48,26 @@ impl Engine {
 
     async fn volume(&self, name: &str) -> Result<Option<Volume>, CallError> {
         absent(within(INSPECT, self.docker.inspect_volume(name)).await)
+    }
+
+    /// Names of the containers with these labels that have the volume and are up: running, paused or about to be
+    /// restarted. The one with the id `but` is left out.
+    async fn users_of_volume(
+        &self,
+        volume: &str,
+        labels: &[(&str, &str)],
+        but: &str,
+    ) -> Result<Vec<String>, CallError> {
+        let mut filter = label_filter(labels);
+        filter.insert("volume".to_owned(), vec![volume.to_owned()]);
+        // Without `all` those that are up are listed.
+        let options = ListContainersOptionsBuilder::new().filters(&filter).build();
+        let listed = within(LIST, self.docker.list_containers(Some(options))).await?;
+        let others = listed.into_iter().filter(|container| container.id.as_deref() != Some(but));
+        let name = |names: Option<Vec<String>>| names.unwrap_or_default().into_iter().next();
+        Ok(others
+            .map(|container| name(container.names).unwrap_or_default().trim_start_matches('/').to_owned())
+            .collect())
     }
 
     /// Removes a volume that is still the one that was seen; one that is gone is removed.
@@ -133,32 +153,51 @@ impl Host {
         Ok(())
     }
 
-    /// Gives what is in a container's volumes to the uid that it runs as. A container without a uid of ours (profile
-    /// `baseline`) finds its volumes as Docker makes them.
+    /// Gives what is in a container's volumes to the uid that it runs as, and refuses when another container of ours
+    /// runs on one of them.
     pub(crate) async fn give_volumes(
         &self,
         key: &GatewayKey,
         container: &ContainerInspectResponse,
     ) -> Result<(), StepFailure> {
-        let user = container.config.as_ref().and_then(|config| config.user.as_deref()).unwrap_or_default();
-        let uid: Option<u32> = user.split(':').next().and_then(|uid| uid.parse().ok());
+        let id = container.id.as_deref().unwrap_or_default();
         for name in mounted_volumes(container) {
             let volume = self.own_volume(key, name).await?;
-            let Some(uid) = uid else { continue };
-            let (name, root) = (volume.name, PathBuf::from(volume.mountpoint));
-            let directory = root.display().to_string();
-            blocking(move || give(&root, uid)).await.map_err(|error| {
+            self.check_unused(name, id).await?;
+            let Some(to) = Recipient::of(container) else { continue };
+            let (name, uid, root) = (volume.name, to.uid, PathBuf::from(volume.mountpoint));
+            self.walks.give(&root, to, self.settings.uids).await.map_err(|error| {
                 let message = format!("the volume {name} cannot be given to the uid {uid}: {error}");
                 match Errno::from_io_error(&error) {
                     Some(Errno::PERM | Errno::ACCESS | Errno::ROFS) => failure(
                         FailureClass::Refused,
-                        format!("{message}; `bowline serve` must run as root and be allowed to write to {directory}"),
+                        format!(
+                            "{message}; `bowline serve` must run as root and be allowed to write to {}",
+                            root.display()
+                        ),
                     ),
                     _ => failure(FailureClass::Failed, message),
                 }
             })?;
         }
         Ok(())
+    }
+
+    /// Refuses a volume on which a container of ours other than this one runs: two never write to one volume, and the
+    /// files of one that runs are given to nobody else.
+    async fn check_unused(&self, volume: &str, id: &str) -> Result<(), StepFailure> {
+        let owner = &self.settings.owner;
+        let installation = owner.installation.to_string();
+        let ours =
+            [(labels::INSTANCE, owner.instance.as_str()), (labels::INSTALLATION, installation.as_str())];
+        let users = self.engine.users_of_volume(volume, &ours, id).await.map_err(|error| looked(&error))?;
+        match users.first() {
+            None => Ok(()),
+            Some(other) => {
+                let message = format!("the container {other} runs on the volume {volume}");
+                Err(failure(FailureClass::Moved, message))
+            }
+        }
     }
 
     /// The volume of this name, when it is ours and the namespace's.
@@ -188,51 +227,10 @@ fn observed(volume: &Volume) -> Option<ObservedVolume> {
 }
 
 /// Names of the volumes that a container of ours was made with, each once.
-fn mounted_volumes(container: &ContainerInspectResponse) -> BTreeSet<&str> {
+pub(crate) fn mounted_volumes(container: &ContainerInspectResponse) -> BTreeSet<&str> {
     let mounts = container.host_config.as_ref().and_then(|config| config.mounts.as_deref());
     let volumes = mounts.unwrap_or_default().iter().filter(|mount| mount.typ == Some(MountType::VOLUME));
     volumes.filter_map(|mount| mount.source.as_deref()).collect()
-}
-
-/// Gives a directory and all that is in it to a uid, itself last. Nothing is done when it has that owner.
-fn give(root: &Path, uid: u32) -> io::Result<()> {
-    let directory = open_absolute(root)?;
-    let there = fs::fstat(&directory)?;
-    if there.st_uid == uid && there.st_gid == uid {
-        return Ok(());
-    }
-    give_below(directory.as_fd(), uid, there.st_dev, MAX_DEPTH)?;
-    // An image's own directory, which a new volume begins as, may not be writable for its owner.
-    fs::fchmod(&directory, Mode::from_raw_mode(there.st_mode & 0o777) | Mode::RWXU)?;
-    fs::fchown(&directory, Some(Uid::from_raw(uid)), Some(Gid::from_raw(uid)))?;
-    Ok(())
-}
-
-fn give_below(directory: BorrowedFd<'_>, uid: u32, device: u64, depth: u32) -> io::Result<()> {
-    if depth == 0 {
-        return Err(io::Error::other(format!("directories lie more than {MAX_DEPTH} deep")));
-    }
-    let mut names: Vec<CString> = Vec::new();
-    for entry in fs::Dir::read_from(directory)? {
-        let name = entry?.file_name().to_owned();
-        if name.as_bytes() != b"." && name.as_bytes() != b".." {
-            names.push(name);
-        }
-    }
-    for name in names {
-        let there = fs::statat(directory, &name, AtFlags::SYMLINK_NOFOLLOW)?;
-        if there.st_dev != device {
-            continue;
-        }
-        if FileType::from_raw_mode(there.st_mode) == FileType::Directory {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let below = fs::openat(directory, &name, flags, Mode::empty())?;
-            give_below(below.as_fd(), uid, device, depth - 1)?;
-        }
-        let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(uid)));
-        fs::chownat(directory, &name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! Changes of the rendered files as hints about what to look at.
 //!
-//! Only directories that nobody but us writes to are watched: the tree's own, that of the configuration, and those
-//! above the sockets. A container that floods its own directories with files wakes nobody.
+//! Only directories that nobody but us writes to are watched: the tree's own, that of the configuration, those
+//! above the sockets, and those of the secret files. A container that floods its own directories with files wakes
+//! nobody.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bowline_core::desired::watched_directories;
+use bowline_core::desired::{SECRETS, watched_directories};
 use bowline_core::object::GatewayKey;
 use futures::{Stream, stream};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
@@ -170,7 +171,7 @@ impl Followed {
 struct Watches {
     watcher: RecommendedWatcher,
     gateways: PathBuf,
-    watched: BTreeSet<(Uuid, &'static str)>,
+    watched: BTreeSet<(Uuid, String)>,
 }
 
 impl Watches {
@@ -182,13 +183,13 @@ impl Watches {
 
     /// Watches the directories of these trees, and no others; those that are watched already are left alone.
     fn follow(&mut self, trees: impl Iterator<Item = Uuid>) {
-        let wanted: BTreeSet<_> = trees.flat_map(directories).collect();
-        for (uid, directory) in self.watched.difference(&wanted).copied().collect::<Vec<_>>() {
+        let wanted: BTreeSet<_> = trees.flat_map(|uid| self.directories(uid)).collect();
+        for (uid, directory) in self.watched.difference(&wanted).cloned().collect::<Vec<_>>() {
             // Gone with its directory, most likely.
-            let _ = self.watcher.unwatch(&self.path(uid, directory));
+            let _ = self.watcher.unwatch(&self.path(uid, &directory));
             self.watched.remove(&(uid, directory));
         }
-        for (uid, directory) in wanted.difference(&self.watched).copied().collect::<Vec<_>>() {
+        for (uid, directory) in wanted.difference(&self.watched).cloned().collect::<Vec<_>>() {
             self.watch(uid, directory);
         }
     }
@@ -196,14 +197,18 @@ impl Watches {
     /// Watches all directories of a tree again. The kernel drops a watch with its directory, so one that was made
     /// anew is watched by watching it again; for one that is watched already this changes nothing.
     fn renew(&mut self, uid: Uuid) {
-        for (uid, directory) in directories(uid) {
+        for directory in tree_directories() {
+            self.watch(uid, directory);
+        }
+        // Listed only now that their parent is watched: one that is made after the list is told of.
+        for directory in self.secret_directories(uid) {
             self.watch(uid, directory);
         }
     }
 
     /// A directory that is not there yet is tried again by the next [`Watches::follow`].
-    fn watch(&mut self, uid: Uuid, directory: &'static str) {
-        let path = self.path(uid, directory);
+    fn watch(&mut self, uid: Uuid, directory: String) {
+        let path = self.path(uid, &directory);
         if self.watcher.watch(&path, RecursiveMode::NonRecursive).is_ok() {
             self.watched.insert((uid, directory));
         } else {
@@ -215,11 +220,25 @@ impl Watches {
         let tree = self.gateways.join(uid.to_string());
         if directory.is_empty() { tree } else { tree.join(directory) }
     }
+
+    /// All directories of a tree that are to be watched.
+    fn directories(&self, uid: Uuid) -> impl Iterator<Item = (Uuid, String)> {
+        tree_directories().chain(self.secret_directories(uid)).map(move |directory| (uid, directory))
+    }
+
+    /// The directories of the secret files that are there, one for each server that has any.
+    fn secret_directories(&self, uid: Uuid) -> Vec<String> {
+        let entries = std::fs::read_dir(self.path(uid, SECRETS)).into_iter().flatten().flatten();
+        // Not a link: what it leads to is not ours.
+        let directories = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        let names = directories.filter_map(|directory| directory.file_name().into_string().ok());
+        names.map(|name| format!("{SECRETS}/{name}")).collect()
+    }
 }
 
-/// The directories of a tree that are watched, its own first.
-fn directories(uid: Uuid) -> impl Iterator<Item = (Uuid, &'static str)> {
-    watched_directories().into_iter().map(move |directory| (uid, directory))
+/// The directories that every tree has, its own first, and the one that holds those of the secret files.
+fn tree_directories() -> impl Iterator<Item = String> {
+    watched_directories().into_iter().chain([SECRETS]).map(ToOwned::to_owned)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use bowline_core::desired::Requests;
 use bowline_core::gateway_file::TokensFile;
 use bowline_core::lease::Leases;
 use bowline_core::object::{ObjectKey, Stored};
+use bowline_core::volume::ObservedVolume;
 use serde_json::Value;
 use sqlx::types::Json;
 use uuid::Uuid;
@@ -32,6 +33,17 @@ pub struct Adoption {
     pub catalogs: BTreeMap<ObjectKey, Value>,
     /// The gateways.
     pub gateways: Vec<AdoptedGateway>,
+    /// The volumes of these tenants.
+    pub volumes: Vec<AdoptedVolume>,
+}
+
+/// A volume that is taken over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdoptedVolume {
+    /// What it is, and its name on the host.
+    pub seen: ObservedVolume,
+    /// Uid of the gateway that has it: one of those that are adopted.
+    pub holder: Option<Uuid>,
 }
 
 /// One gateway that is taken over.
@@ -80,7 +92,7 @@ impl Store {
     /// # Errors
     /// [`AdoptError`].
     pub async fn adopt(&self, adoption: &Adoption) -> Result<(), AdoptError> {
-        let Adoption { installation, host, tenants, catalogs, gateways } = adoption;
+        let Adoption { installation, host, tenants, catalogs, gateways, volumes } = adoption;
         let host = self.register_host(host).await?.id;
         let mut write = self.begin_write().await?;
         write.exclude_others().await?;
@@ -131,7 +143,11 @@ impl Store {
                 _ => AdoptError::Db(error.into()),
             })?;
         }
-        write.commit().await?;
+        for volume in volumes {
+            write.adopt_volume(volume, host).await?;
+        }
+        // Where only volumes are left, no object is written.
+        write.commit_always().await?;
         Ok(())
     }
 }
@@ -217,6 +233,27 @@ impl WriteTx {
             .await?;
         }
         self.touch(meta.uid);
+        Ok(())
+    }
+
+    /// Enters a volume with its holder, so that no other gateway gets what a container of this one runs on. One of a
+    /// tenant that the database knows by another uid is nobody's and left out.
+    async fn adopt_volume(&mut self, volume: &AdoptedVolume, host: Uuid) -> Result<(), DbError> {
+        let AdoptedVolume { seen: ObservedVolume { name, identity }, holder } = volume;
+        sqlx::query!(
+            "INSERT INTO volumes (tenant_uid, host_id, server, name, engine_name, holder)
+             SELECT uid, $2, $3, $4, $5, $6 FROM tenants WHERE uid = $1
+             ON CONFLICT (tenant_uid, host_id, server, name) DO UPDATE
+             SET engine_name = excluded.engine_name, holder = coalesce(volumes.holder, excluded.holder)",
+            identity.tenant,
+            host,
+            identity.key.server,
+            identity.key.volume,
+            name,
+            *holder
+        )
+        .execute(self.connection())
+        .await?;
         Ok(())
     }
 }

@@ -25,6 +25,8 @@ mod observation;
 mod open;
 mod record;
 mod requests;
+mod seal;
+mod secret;
 pub mod settings;
 mod specs;
 mod status;
@@ -34,7 +36,7 @@ mod volume;
 mod watch;
 mod write;
 
-pub use adopt::{ADOPTED_LABEL, AdoptError, AdoptedGateway, Adoption};
+pub use adopt::{ADOPTED_LABEL, AdoptError, AdoptedGateway, AdoptedVolume, Adoption};
 pub use changes::{Change, Changed, Changes, ChangesError};
 pub use database::{BadUrl, Database};
 pub use delete::FinishDeleteError;
@@ -46,6 +48,13 @@ pub use lock::{HostLock, HostLocking, LockHolder};
 pub use object::Listing;
 pub use open::{OpenError, Store};
 pub use record::{GatewayRecord, Observed, Placement};
+pub use seal::{
+    KeyFileError, KeyId, KeySource, Keyring, NewKeyFile, PrivateKey, PublicKey, SealError, Unopenable,
+};
+pub use secret::{
+    EstablishKeysError, EstablishedKeys, KeyringError, OpenSecretsError, OtherKeys, Rewrapped,
+    RotationStatus, SealingKey, SecretKeyRow, SetSecretError, UnopenableValue, ValuePosition,
+};
 pub use specs::{FILE_MANAGER, FileObject, HeldRemoval, SpecDirectoryRow, SpecFileRow, SpecsRecord};
 pub use status::StatusWrite;
 pub use token::{NewToken, TokenError, TokenInfo, TokenRow};

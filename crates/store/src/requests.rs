@@ -21,7 +21,7 @@ impl Store {
     /// # Errors
     /// [`GatewayError`].
     pub async fn request_restart(&self, uid: Uuid, unit: &str) -> Result<i64, GatewayError> {
-        let mut transaction = self.transaction().await?;
+        let mut transaction = self.asking(uid).await?;
         sqlx::query!(
             "INSERT INTO object_requests (uid, unit, restart) VALUES ($1, $2, 1)
              ON CONFLICT (uid, unit) DO UPDATE SET restart = object_requests.restart + 1",
@@ -30,7 +30,7 @@ impl Store {
         )
         .execute(&mut *transaction)
         .await
-        .map_err(|error| GatewayError::from_write(error, "object_requests_object"))?;
+        .map_err(DbError::from)?;
         Ok(noted(transaction, uid).await?)
     }
 
@@ -40,7 +40,7 @@ impl Store {
     /// # Errors
     /// [`GatewayError`].
     pub async fn request_retry(&self, uid: Uuid, unit: &str) -> Result<i64, GatewayError> {
-        let mut transaction = self.transaction().await?;
+        let mut transaction = self.asking(uid).await?;
         sqlx::query!(
             "INSERT INTO object_requests (uid, unit, retry) VALUES ($1, $2, 1)
              ON CONFLICT (uid, unit) DO UPDATE SET retry = object_requests.retry + 1",
@@ -49,8 +49,21 @@ impl Store {
         )
         .execute(&mut *transaction)
         .await
-        .map_err(|error| GatewayError::from_write(error, "object_requests_object"))?;
+        .map_err(DbError::from)?;
         Ok(noted(transaction, uid).await?)
+    }
+
+    /// Begins the transaction of a request of the object `uid`. Requests of one object wait for each other here:
+    /// otherwise two of different units would not count each other, and whoever waits for the one would be told of
+    /// the other.
+    async fn asking(&self, uid: Uuid) -> Result<Transaction<'static, Postgres>, GatewayError> {
+        let mut transaction = self.transaction().await?;
+        sqlx::query_scalar!("SELECT uid FROM objects WHERE uid = $1 FOR NO KEY UPDATE", uid)
+            .fetch_optional(&mut *transaction)
+            .await
+            .map_err(DbError::from)?
+            .ok_or(GatewayError::Gone)?;
+        Ok(transaction)
     }
 }
 

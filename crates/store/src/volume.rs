@@ -53,8 +53,9 @@ struct Known {
 }
 
 impl Store {
-    /// Claims volumes of the namespace on `host` for a gateway, as far as nobody else has them. What the gateway has
-    /// already is not written again.
+    /// Claims volumes of the namespace on `host` for a gateway. Those of one server go together: where another gateway
+    /// has one of them, or one is being removed, none is claimed, since two gateways that each had a part would wait
+    /// for each other for ever. What the gateway has already is not written again.
     ///
     /// # Errors
     /// [`GatewayError`].
@@ -73,11 +74,18 @@ impl Store {
             .ok_or(GatewayError::Gone)?;
         for _ in 0..ATTEMPTS {
             let known = self.known_volumes(tenant, host, keys).await?;
-            let has_holder_or_goes = |key: &VolumeKey| {
-                let row = known.iter().find(|known| known.server == key.server && known.name == key.volume);
-                row.is_some_and(|known| known.holder.is_some() || known.removing)
+            let is_own = |key: &VolumeKey| {
+                known.iter().any(|row| {
+                    row.server == key.server && row.name == key.volume && row.holder == Some(gateway)
+                })
             };
-            let free: Vec<&VolumeKey> = keys.iter().filter(|key| !has_holder_or_goes(key)).collect();
+            let blocked: BTreeSet<&str> = known
+                .iter()
+                .filter(|row| row.holder != Some(gateway) && (row.holder.is_some() || row.removing))
+                .map(|row| row.server.as_str())
+                .collect();
+            let free: Vec<&VolumeKey> =
+                keys.iter().filter(|key| !is_own(key) && !blocked.contains(key.server.as_str())).collect();
             if free.is_empty() {
                 return Ok(claims(tenant, gateway, known));
             }
@@ -224,7 +232,8 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets volumes of `host` that nobody uses and that a complete listing, begun at `listed_at`, did not show.
+    /// Forgets volumes of `host` that nobody uses and that a complete listing, begun at `listed_at`, did not show: those
+    /// that are gone, and those that were claimed once and never made.
     ///
     /// # Errors
     /// [`DbError`].
@@ -237,7 +246,7 @@ impl Store {
         let names: Vec<String> = shown.iter().map(|one| one.name.clone()).collect();
         sqlx::query!(
             "DELETE FROM volumes
-             WHERE host_id = $1 AND holder IS NULL AND engine_name IS NOT NULL AND engine_name <> ALL ($2)
+             WHERE host_id = $1 AND holder IS NULL AND (engine_name IS NULL OR engine_name <> ALL ($2))
                AND created_at < $3",
             host,
             &names,

@@ -35,6 +35,8 @@ pub enum Scope {
     Everything,
     /// Removals of volumes that can begin. Their uid is the tenant's.
     Volumes,
+    /// A new sealing key is asked for. The uid says nothing.
+    Keys,
 }
 
 impl Scope {
@@ -44,6 +46,7 @@ impl Scope {
             Scope::Desired => "bowline_desired",
             Scope::Everything => "bowline_status",
             Scope::Volumes => "bowline_volumes",
+            Scope::Keys => "bowline_keys",
         }
     }
 
@@ -52,6 +55,7 @@ impl Scope {
             Scope::Desired => &["bowline_desired"],
             Scope::Everything => &["bowline_desired", "bowline_status"],
             Scope::Volumes => &["bowline_volumes"],
+            Scope::Keys => &["bowline_keys"],
         }
     }
 }

@@ -122,12 +122,12 @@ impl Store {
         Ok(WriteTx { transaction: self.transaction().await?, changed: Vec::new(), removed: Vec::new() })
     }
 
-    /// The gateways whose specification names this catalog, by namespace and name.
+    /// The gateways whose specification names this catalog or Secret, by namespace and name.
     ///
     /// # Errors
     /// [`DbError`].
-    pub async fn gateways_using(&self, catalog: &ObjectKey) -> Result<Vec<GatewayKey>, DbError> {
-        gateways_using(&mut *self.connection().await?, catalog).await
+    pub async fn gateways_using(&self, named: &ObjectKey) -> Result<Vec<GatewayKey>, DbError> {
+        gateways_using(&mut *self.connection().await?, named).await
     }
 }
 
@@ -158,12 +158,12 @@ impl WriteTx {
         object::list(&mut self.transaction, kind, namespace).await
     }
 
-    /// The gateways whose specification names this catalog, with what this transaction has written.
+    /// The gateways whose specification names this catalog or Secret, with what this transaction has written.
     ///
     /// # Errors
     /// [`DbError`].
-    pub async fn gateways_using(&mut self, catalog: &ObjectKey) -> Result<Vec<GatewayKey>, DbError> {
-        gateways_using(&mut self.transaction, catalog).await
+    pub async fn gateways_using(&mut self, named: &ObjectKey) -> Result<Vec<GatewayKey>, DbError> {
+        gateways_using(&mut self.transaction, named).await
     }
 
     /// Those of these objects that exist, with what this transaction has written.
@@ -214,14 +214,14 @@ impl WriteTx {
         Err(PutError::Db(DbError::Contended(sqlx::Error::RowNotFound)))
     }
 
-    /// Asks for the deletion of `key`. A catalog holds nothing on any host and goes at once; a Gateway
-    /// stays, marked, until [`Store::finish_delete`].
+    /// Asks for the deletion of `key`. A catalog and a Secret hold nothing on any host and go at once, a Secret with its
+    /// values; a Gateway stays, marked, until [`Store::finish_delete`].
     ///
     /// # Errors
     /// [`DbError`].
     pub async fn mark_deleted(&mut self, key: &ObjectKey) -> Result<Marked, DbError> {
         match key.kind {
-            Kind::ClusterCatalog | Kind::Catalog => self.remove(key).await,
+            Kind::ClusterCatalog | Kind::Catalog | Kind::Secret => self.remove(key).await,
             Kind::Gateway => self.mark(key).await,
         }
     }
@@ -232,11 +232,23 @@ impl WriteTx {
     /// # Errors
     /// [`DbError`]; nothing was written then, except when the answer to the last word was lost.
     pub async fn commit(self) -> Result<BTreeMap<Uuid, i64>, DbError> {
+        if self.changed.is_empty() && self.removed.is_empty() {
+            self.transaction.rollback().await?;
+            return Ok(BTreeMap::new());
+        }
+        self.commit_always().await
+    }
+
+    /// [`WriteTx::commit`] of a transaction that may have written what is no object.
+    ///
+    /// # Errors
+    /// As [`WriteTx::commit`].
+    pub(crate) async fn commit_always(self) -> Result<BTreeMap<Uuid, i64>, DbError> {
         let WriteTx { mut transaction, changed, removed } = self;
         let mut versions = BTreeMap::new();
         let count = i64::try_from(changed.len() + removed.len()).unwrap_or(i64::MAX);
         if count == 0 {
-            transaction.rollback().await?;
+            transaction.commit().await?;
             return Ok(versions);
         }
         let first = allot_versions(&mut transaction, count).await?;
@@ -400,16 +412,18 @@ fn refused(error: sqlx::Error, key: &ObjectKey) -> PutError {
 
 async fn gateways_using(
     connection: &mut PgConnection,
-    catalog: &ObjectKey,
+    named: &ObjectKey,
 ) -> Result<Vec<GatewayKey>, DbError> {
     Ok(sqlx::query_as!(
         GatewayKey,
         "SELECT namespace, name FROM objects
-         WHERE kind = 'Gateway' AND ($1, $2, $3) IN (SELECT kind, namespace, name FROM catalogs_of(objects.spec))
+         WHERE kind = 'Gateway' AND CASE
+             WHEN $1 = 'Secret' THEN namespace = $2 AND $3 IN (SELECT secrets_of(objects.spec))
+             ELSE ($1, $2, $3) IN (SELECT kind, namespace, name FROM catalogs_of(objects.spec)) END
          ORDER BY namespace, name",
-        catalog.kind.as_str(),
-        namespace_of(catalog),
-        catalog.name
+        named.kind.as_str(),
+        namespace_of(named),
+        named.name
     )
     .fetch_all(connection)
     .await?)

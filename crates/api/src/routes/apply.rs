@@ -10,29 +10,31 @@ use axum::Json;
 use axum::extract::State;
 use bowline_core::diagnostic::Diagnostic;
 use bowline_core::object::{Kind, Stored};
-use bowline_core::resource::{CatalogRef, GatewaySpec, Parsed, parse};
+use bowline_core::resource::{CatalogRef, GatewaySpec, Parsed, Resource, SecretObject, parse};
+use bowline_core::secret::{KeyFacts, SecretFacts, Unusable};
 use bowline_store::{Applied, DbError, Put, PutError, WriteTx};
 use serde::de::DeserializeOwned;
 
 use super::catalogs::{self, Catalogs};
 use super::holder::{TakesOver, holder_against};
-use super::{Context, plan};
-use crate::body::{Json as Body, LARGE};
+use super::plan::Secrets;
+use super::{Context, plan, secret_users, secrets};
+use crate::body::{LARGE, SecretJson};
 use crate::problem::Problem;
 use crate::wire::{AppliedObject, ApplyRequest, ApplyResponse, Outcome};
 
 /// How often an apply is repeated that met another writer in the database.
-const ATTEMPTS: u32 = 3;
+pub(super) const ATTEMPTS: u32 = 3;
 
 pub(super) async fn apply(
     State(context): State<Context>,
-    Body(request): Body<ApplyRequest, LARGE>,
+    SecretJson(request): SecretJson<ApplyRequest, LARGE>,
 ) -> Result<Json<ApplyResponse>, Problem> {
     let ApplyRequest { files, dry_run, force, managed_by } = request;
     check_manager(&managed_by)?;
     let parsed = files
         .iter()
-        .map(|file| parse(&file.text, file.name.as_deref()))
+        .map(|file| parse(file.text.expose(), file.name.as_deref()))
         .reduce(Parsed::and)
         .unwrap_or_default();
     if parsed.resources.is_empty() && parsed.is_ok() {
@@ -139,15 +141,17 @@ impl Apply<'_> {
         if !self.force {
             self.refuse_objects_of_files(&mut write).await?;
             catalogs::refuse_lost_entries(&mut write, self.parsed).await?;
+            secret_users::refuse_dropped_keys(&mut write, self.parsed).await?;
         }
         let mut applied = self.put_all(&mut write).await?;
         let plans = if self.dry_run {
             let concerned = self.concerned(&mut write, &applied).await?;
+            let secrets = self.secrets_as_applied(&applied);
             let named = named_by(&concerned)?;
             let catalogs = Catalogs::read(&mut write, &named).await?;
             // Nothing of this is written: the plans are made from what the transaction sees, then it is dropped.
             drop(write);
-            plan::plans(self.context, &concerned, &catalogs).await?
+            plan::plans(self.context, &concerned, &catalogs, &secrets).await?
         } else {
             let versions = write.commit().await?;
             for Applied { object, .. } in &mut applied {
@@ -196,13 +200,39 @@ impl Apply<'_> {
                     managed_by: self.managed_by,
                     expected_version: self.expected_version,
                 };
-                applied.push(write.put(put).await?);
+                applied.push(match &located.resource {
+                    Resource::Secret(object) => secrets::put(write, put, object.values.as_ref()).await?,
+                    Resource::Gateway(_) | Resource::ClusterCatalog(_) | Resource::Catalog(_) => {
+                        write.put(put).await?
+                    }
+                });
             }
         }
         Ok(applied)
     }
 
-    /// The gateways that this apply changes: those in it, and those that use a catalog in it.
+    /// What will be known of the Secrets whose values this apply sets. Each value counts as a new one: whether it is,
+    /// only the controller can see.
+    fn secrets_as_applied(&self, applied: &[Applied]) -> Secrets {
+        let mut known = Secrets::new();
+        for located in &self.parsed.resources {
+            let Resource::Secret(SecretObject { values: Some(values), metadata: _ }) = &located.resource
+            else {
+                continue;
+            };
+            let key = located.resource.key();
+            let object = applied.iter().find(|applied| applied.object.metadata.key == key);
+            let Some(uid) = object.map(|applied| applied.object.metadata.uid) else { continue };
+            let keys = values.iter().map(|(name, value)| {
+                let unusable = value.expose().contains(['\n', '\r']).then_some(Unusable::LineBreak);
+                (name.clone(), KeyFacts { version: i64::MAX, unusable })
+            });
+            known.insert(key, SecretFacts { uid, keys: keys.collect() });
+        }
+        known
+    }
+
+    /// The gateways that this apply changes: those in it, and those that use a catalog or a Secret in it.
     async fn concerned(&self, write: &mut WriteTx, applied: &[Applied]) -> Result<Vec<Stored>, ApplyError> {
         let mut keys = BTreeSet::new();
         for applied in applied {
@@ -211,8 +241,9 @@ impl Apply<'_> {
                 Kind::Gateway => {
                     keys.insert(key.clone());
                 }
-                Kind::ClusterCatalog | Kind::Catalog
+                Kind::ClusterCatalog | Kind::Catalog | Kind::Secret
                     if applied.outcome == bowline_store::Outcome::Unchanged => {}
+                Kind::Secret => keys.extend(secret_users::users_of(write, key).await?),
                 Kind::ClusterCatalog | Kind::Catalog => {
                     keys.extend(catalogs::users_of(write, key).await?);
                 }

@@ -56,7 +56,7 @@ pub(super) async fn refuse_lost_entries(write: &mut WriteTx, parsed: &Parsed) ->
             Resource::ClusterCatalog(object) | Resource::Catalog(object) => {
                 Some((CatalogRef::to(&located.resource.key())?, &object.spec))
             }
-            Resource::Gateway(_) => None,
+            Resource::Gateway(_) | Resource::Secret(_) => None,
         })
         .collect();
     let before = Catalogs::read(write, &new.keys().cloned().collect()).await?;

@@ -12,10 +12,11 @@ use bowline_core::resource::parse;
 use bowline_store::Put;
 use serde::Deserialize;
 use serde_json::Value;
+use zeroize::Zeroizing;
 
 use super::Context;
 use super::apply::{Apply, check_manager};
-use crate::body::{Json as Body, LARGE, Path, Query};
+use crate::body::{Json as Body, LARGE, Path, Query, SecretJson};
 use crate::problem::Problem;
 use crate::wire::ApplyResponse;
 
@@ -34,7 +35,7 @@ pub(super) struct EditQuery {
     force: bool,
 }
 
-fn api() -> String {
+pub(super) fn api() -> String {
     "api".to_owned()
 }
 
@@ -76,6 +77,16 @@ pub(super) async fn replace_catalog(
     replace(&context, &ObjectKey::catalog(namespace, name), &object, query).await
 }
 
+/// The values of a Secret stay as they are where the object has no `stringData`.
+pub(super) async fn replace_secret(
+    State(context): State<Context>,
+    Path((namespace, name)): Path<(String, String)>,
+    Query(query): Query<EditQuery>,
+    SecretJson(object): SecretJson<Value, LARGE>,
+) -> Result<Json<ApplyResponse>, Problem> {
+    replace(&context, &ObjectKey::secret(namespace, name), &object, query).await
+}
+
 async fn replace(
     context: &Context,
     key: &ObjectKey,
@@ -102,7 +113,9 @@ async fn write(
 ) -> Result<Json<ApplyResponse>, Problem> {
     let EditQuery { managed_by, dry_run, force } = query;
     check_manager(&managed_by)?;
-    let mut parsed = parse(&object.to_string(), None);
+    // It may be a Secret.
+    let text = Zeroizing::new(object.to_string());
+    let mut parsed = parse(&text, None);
     // Nobody has written this text as lines and columns.
     parsed.diagnostics.iter_mut().for_each(without_place);
     match parsed.resources.as_slice() {

@@ -7,7 +7,7 @@ use bowline_store::Marked;
 use serde::Deserialize;
 
 use super::holder::file_of;
-use super::{Context, catalogs};
+use super::{Context, catalogs, secret_users};
 use crate::body::{Path, Query};
 use crate::problem::Problem;
 use crate::wire::{DeleteResponse, EventList, Object, ObjectList};
@@ -100,6 +100,15 @@ pub(super) async fn delete_catalog(
     delete(&context, key, Deleter::Client { force: query.force, volumes: false }).await.map(Json)
 }
 
+pub(super) async fn delete_secret(
+    State(context): State<Context>,
+    Path((namespace, name)): Path<(String, String)>,
+    Query(query): Query<DeleteQuery>,
+) -> Result<Json<DeleteResponse>, Problem> {
+    let key = ObjectKey::secret(namespace, name);
+    delete(&context, key, Deleter::Client { force: query.force, volumes: false }).await.map(Json)
+}
+
 pub(super) async fn delete_gateway(
     State(context): State<Context>,
     Path(key): Path<GatewayKey>,
@@ -131,8 +140,8 @@ async fn get(context: &Context, key: &ObjectKey) -> Result<Json<Object>, Problem
 /// Who asks for a deletion.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Deleter<'a> {
-    /// A client, who may insist: on an object that a file declares, and on a catalog that is in use. With `volumes`
-    /// the volumes that a gateway uses go with it.
+    /// A client, who may insist: on an object that a file declares, and on a catalog or a Secret that is in use. With
+    /// `volumes` the volumes that a gateway uses go with it.
     Client { force: bool, volumes: bool },
     /// The file of this path, which has declared the object and does so no more.
     File(&'a str),
@@ -159,6 +168,7 @@ pub(crate) async fn delete(
     };
     if !force {
         catalogs::refuse_if_used(&mut write, &key).await?;
+        secret_users::refuse_if_used(&mut write, &key).await?;
     }
     let (uid, gone) = match write.mark_deleted(&key).await? {
         Marked::Absent => return Err(Problem::not_found(&key)),

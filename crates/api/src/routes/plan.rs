@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use bowline_core::desired::{Declared, Desired, Pins, Requests, Settings, Wanted};
 use bowline_core::gateway_file::TokenVerifier;
 use bowline_core::lease::{Holder, LeaseKind, LeaseSlot, Leases, Ranges};
-use bowline_core::object::{GatewayKey, Stored};
+use bowline_core::object::{GatewayKey, ObjectKey, Stored};
 use bowline_core::observed::{ImageState, Observed};
 use bowline_core::preview;
 use bowline_core::resource::GatewaySpec;
 use bowline_core::rollout::Rollouts;
+use bowline_core::secret::SecretFacts;
 use bowline_core::volume::VolumeClaims;
 use bowline_store::GatewayRecord;
 use chrono::Utc;
@@ -33,17 +34,21 @@ pub struct Preview {
 /// Values that the plans of one dry run would take.
 type Given = BTreeMap<LeaseKind, BTreeSet<i64>>;
 
+/// What will be known of Secrets that a dry run sets.
+pub(super) type Secrets = BTreeMap<ObjectKey, SecretFacts>;
+
 /// One plan per gateway.
 pub(super) async fn plans(
     context: &Context,
     gateways: &[Stored],
     catalogs: &Catalogs,
+    secrets: &Secrets,
 ) -> Result<Vec<GatewayPlan>, Problem> {
     let mut plans = Vec::with_capacity(gateways.len());
     // Leases that the plans before this one would take.
     let mut given = Given::new();
     for gateway in gateways {
-        plans.push(plan_one(context, gateway, catalogs, &mut given).await?);
+        plans.push(plan_one(context, gateway, (catalogs, secrets), &mut given).await?);
     }
     Ok(plans)
 }
@@ -51,7 +56,7 @@ pub(super) async fn plans(
 async fn plan_one(
     context: &Context,
     gateway: &Stored,
-    catalogs: &Catalogs,
+    (catalogs, secrets): (&Catalogs, &Secrets),
     given: &mut Given,
 ) -> Result<GatewayPlan, Problem> {
     let settings = &context.preview.settings;
@@ -73,11 +78,13 @@ async fn plan_one(
         tokens: known.tokens,
         tokens_revision: known.tokens_revision,
         pins: known.pins,
+        secrets: BTreeMap::new(),
         rollouts: known.rollouts,
         requests: known.requests,
         volumes: VolumeClaims::default(),
     };
     assume_leases(context, &mut declared, given).await?;
+    let assumed_secrets = assume_secrets(context, &mut declared, secrets).await?;
     let volumes = declared.volume_needs();
     if !volumes.is_empty() {
         let (host, uid, namespace) = (context.preview.host, declared.metadata.uid, declared.key().namespace);
@@ -89,6 +96,11 @@ async fn plan_one(
         .iter()
         .map(|image| format!("assumes that the image {image} is on the host; it is pulled if it is not"))
         .collect();
+    notes.extend(assumed_secrets.iter().map(|secret| {
+        format!(
+            "assumes that the values of {secret} are new ones; nothing is made anew for those that are not"
+        )
+    }));
     notes.extend(troubles(&desired));
     Ok(GatewayPlan {
         key: declared.metadata.key,
@@ -203,12 +215,36 @@ async fn assume_leases(context: &Context, declared: &mut Declared, given: &mut G
     Ok(())
 }
 
+/// Gives the gateway what is known of the Secrets that it names, and returns those that the dry run sets.
+async fn assume_secrets(
+    context: &Context,
+    declared: &mut Declared,
+    applied: &Secrets,
+) -> Result<Vec<ObjectKey>, Problem> {
+    let names = declared.secret_needs();
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let namespace = declared.key().namespace;
+    declared.secrets = context.store.secret_facts(&namespace, &names).await?;
+    let mut assumed = Vec::new();
+    for name in names {
+        let key = ObjectKey::secret(&namespace, &name);
+        if let Some(facts) = applied.get(&key) {
+            declared.secrets.insert(name, facts.clone());
+            assumed.push(key);
+        }
+    }
+    Ok(assumed)
+}
+
 /// What keeps parts of the gateway from being made.
 fn troubles(desired: &Desired) -> Vec<String> {
     let servers = desired.servers.iter().map(|server| (format!("server {}", server.name), &server.wanted));
     let all = std::iter::once(("gateway".to_owned(), &desired.gateway)).chain(servers);
     all.filter_map(|(who, wanted)| match wanted {
         Wanted::Never { reason, message } => Some(format!("{who} cannot run ({reason}): {message}")),
+        Wanted::MissingSecret { message } => Some(format!("{who} waits (SecretMissing): {message}")),
         Wanted::Lease { problem: Some(problem) } => Some(format!("{who} waits (LeaseExhausted): {problem}")),
         Wanted::Image(state) => match state {
             ImageState::Failed { message, .. } => Some(format!("{who} waits (ImageMissing): {message}")),

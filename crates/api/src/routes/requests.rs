@@ -2,8 +2,9 @@
 
 use axum::Json;
 use axum::extract::State;
+use bowline_core::catalog::{ServerKind, merge};
 use bowline_core::object::{GatewayKey, ObjectKey, Stored};
-use bowline_core::resource::GatewaySpec;
+use bowline_core::resource::{CatalogRef, CatalogSpec, GatewaySpec};
 use bowline_store::GatewayError;
 
 use super::Context;
@@ -28,6 +29,14 @@ pub(super) async fn restart(
     if let Some(server) = disabled.filter(|server| !server.is_enabled()) {
         return Err(Problem::unprocessable(format!("server {} of {key} is disabled", server.name))
             .with_hint(format!("bowline enable {} {}", short(&key), server.name)));
+    }
+    if let Some(server) = server_of(&unit)
+        && is_remote(&context, &gateway, &spec, server).await?
+    {
+        return Err(Problem::unprocessable(format!(
+            "server {server} of {key} is a remote one: nothing of it runs here that could be restarted"
+        ))
+        .with_hint(format!("bowline restart gateway {} connects to its remote servers anew", short(&key))));
     }
     let revision = noted(context.store.request_restart(gateway.metadata.uid, &unit).await, &key)?;
     Ok(Json(UnitRequested { key, unit, revision }))
@@ -79,6 +88,26 @@ fn check(gateway: &Stored, unit: &str) -> Result<GatewaySpec, Problem> {
         return Err(Problem::nothing_there(format!("{key} has no server {server:?}")).with_hint(known));
     }
     Ok(spec)
+}
+
+/// Whether a server of the gateway is an address elsewhere. One that no catalog has is nothing yet, and not that.
+async fn is_remote(
+    context: &Context,
+    gateway: &Stored,
+    spec: &GatewaySpec,
+    server: &str,
+) -> Result<bool, Problem> {
+    let namespace = gateway.metadata.key.namespace.clone().unwrap_or_default();
+    let key = GatewayKey::new(namespace, &gateway.metadata.key.name);
+    let Some(record) = context.store.load_gateway(&key).await? else { return Ok(false) };
+    let mut layers: Vec<(&CatalogRef, CatalogSpec)> = Vec::with_capacity(spec.catalogs.len());
+    for reference in &spec.catalogs {
+        if let Some(stored) = record.catalogs.get(&reference.key()) {
+            layers.push((reference, stored_spec(stored)?));
+        }
+    }
+    let entries = merge(layers.iter().map(|(reference, spec)| (*reference, spec)));
+    Ok(entries.get(server).is_some_and(|merged| merged.entry.kind() == ServerKind::Remote))
 }
 
 fn noted(revision: Result<i64, GatewayError>, key: &ObjectKey) -> Result<i64, Problem> {

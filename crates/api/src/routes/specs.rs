@@ -23,9 +23,10 @@ pub(super) async fn list(State(context): State<Context>) -> Result<Json<SpecList
     let SpecsRecord { directory: seen, files, objects, removals: _ } = record;
     let directory = context.specs.as_ref().map(|specs| {
         let path = specs.path().display().to_string();
-        // What is told of another directory was so before the last start.
+        // What is stored of another directory was so before the last start, and stays until this one takes its place.
         let seen = seen.filter(|seen| seen.path == path);
-        SpecDirectoryStatus { error: seen.and_then(|seen| seen.error), path }
+        let error = specs.trouble().or_else(|| seen.and_then(|seen| seen.error));
+        SpecDirectoryStatus { error, path }
     });
     let items = files.into_iter().map(|row| file(row, &objects)).collect();
     Ok(Json(SpecList { directory, items, held }))

@@ -2,24 +2,28 @@
 //!
 //! Who may have an object is decided from three things: who holds it in the database, what each file says now, and
 //! whether what it says has been applied. A file *claims* what it holds unless it is gone, or says something good
-//! that does not declare it. What nobody claims is free: for a file that declares it, else for removal.
+//! that does not declare it. What nobody claims is free: for a file that declares it, else for removal. What a file
+//! declares that cannot take it yet is free for that file alone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
 
 use bowline_core::object::ObjectKey;
-use bowline_core::resource::parse;
 use bowline_store::{FileObject, HeldRemoval, SpecDirectoryRow, SpecFileRow, SpecsRecord};
 use chrono::Utc;
+use tokio::sync::watch as channel;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::Trouble;
 use super::judge::{Reading, Verdict};
 use super::scan::{Content, Scan};
+use super::{RESTLESS, SETTLE, Trouble};
 use crate::problem::Problem;
-use crate::routes::{Apply, ApplyError, Context};
+use crate::routes::Context;
 use crate::wire::SpecState;
 
+mod apply;
 mod removal;
 mod report;
 
@@ -55,7 +59,7 @@ impl Readings {
     pub(super) fn of(scan: &Scan, mut known: Readings) -> Self {
         let mut readings = BTreeMap::new();
         for (path, content) in &scan.files {
-            let Content::Text { text, sha256 } = content else { continue };
+            let Content::Text { text, sha256, modified: _ } = content else { continue };
             let known = known.0.remove(path).filter(|(hash, _)| hash == sha256);
             let reading = known.unwrap_or_else(|| (sha256.clone(), Reading::of(text, path)));
             readings.insert(path.clone(), reading);
@@ -69,24 +73,46 @@ impl Readings {
 pub(super) enum Rounded {
     /// Nothing is to be done before there is news.
     Settled,
-    /// Something waits for another look, soon.
-    Unsettled,
+    /// Something waits for another look, after this time.
+    Unsettled(Duration),
+}
+
+/// A look at the directory.
+pub(super) struct Look<'a> {
+    /// Its path.
+    pub(super) directory: &'a Path,
+    /// What is in it.
+    pub(super) scan: Scan,
+    /// What its files say.
+    pub(super) readings: Readings,
+    /// When that was read,
+    pub(super) at: Instant,
+    /// whether the directory had come to rest then,
+    pub(super) quiet: bool,
+    /// and where it is heard that something has happened since.
+    pub(super) news: channel::Receiver<()>,
+}
+
+impl Look<'_> {
+    /// How long an object must be undeclared before it is removed for what was seen. A directory that changes, or was
+    /// looked at a while ago, may be about to declare it again.
+    fn patience(&self) -> Duration {
+        let is_old = self.at.elapsed() > SETTLE || self.news.has_changed().unwrap_or(true);
+        if self.quiet && !is_old { SETTLE } else { RESTLESS }
+    }
 }
 
 /// One round.
 pub(super) struct Round<'a> {
     context: &'a Context,
     memory: &'a mut Memory,
-    scan: Scan,
-    /// Whether the directory had come to rest: else nothing is removed.
-    quiet: bool,
+    look: Look<'a>,
     rows: BTreeMap<String, SpecFileRow>,
     /// What files hold, as the database said last.
     objects: Vec<FileObject>,
     /// Who holds what, with what this round has written since.
     holders: BTreeMap<ObjectKey, String>,
     removals: Vec<HeldRemoval>,
-    readings: Readings,
     verdicts: BTreeMap<String, Verdict>,
 }
 
@@ -95,19 +121,16 @@ impl<'a> Round<'a> {
     pub(super) async fn begin(
         context: &'a Context,
         memory: &'a mut Memory,
-        (scan, readings): (Scan, Readings),
-        quiet: bool,
+        look: Look<'a>,
     ) -> Result<Self, Trouble> {
         let mut round = Round {
             context,
             memory,
-            scan,
-            quiet,
+            look,
             rows: BTreeMap::new(),
             objects: Vec::new(),
             holders: BTreeMap::new(),
             removals: Vec::new(),
-            readings,
             verdicts: BTreeMap::new(),
         };
         round.load().await?;
@@ -124,9 +147,12 @@ impl<'a> Round<'a> {
         let rounded = self.remove_all().await?;
         let stored = self.load_objects().await?;
         self.report(&stored).await?;
+        if rounded == Rounded::Settled {
+            self.accept_directory().await?;
+        }
         let waits = self.verdicts.values().any(|verdict| verdict.state == SpecState::Pending);
-        self.memory.readings = self.readings;
-        Ok(if waits { Rounded::Unsettled } else { rounded })
+        self.memory.readings = self.look.readings;
+        Ok(if waits { Rounded::Unsettled(SETTLE) } else { rounded })
     }
 
     async fn load(&mut self) -> Result<(), Trouble> {
@@ -147,13 +173,13 @@ impl<'a> Round<'a> {
 
     /// What the file says, where it can be read.
     fn reading(&self, path: &str) -> Option<&Reading> {
-        self.readings.0.get(path).map(|(_, reading)| reading)
+        self.look.readings.0.get(path).map(|(_, reading)| reading)
     }
 
     /// Whether what the file says now is what was written of it last.
     fn is_applied(&self, path: &str) -> bool {
         let written = self.rows.get(path).and_then(|row| row.applied_sha256.as_ref());
-        written.is_some() && written == self.readings.0.get(path).map(|(sha256, _)| sha256)
+        written.is_some() && written == self.look.readings.0.get(path).map(|(sha256, _)| sha256)
     }
 
     /// Whether all that keeps the file from being applied is that others hold what it declares.
@@ -172,8 +198,13 @@ impl<'a> Round<'a> {
             // What is wrong, empty, refused or not tried yet keeps its last good state.
             Some(_) => true,
             // It cannot be read, or it is where nothing can be seen, or it is gone.
-            None => self.scan.files.contains_key(path) || self.scan.cannot_see(path).is_some(),
+            None => !self.is_gone(path),
         }
+    }
+
+    /// Whether there is no such file any more.
+    fn is_gone(&self, path: &str) -> bool {
+        !self.look.scan.files.contains_key(path) && self.look.scan.cannot_see(path).is_none()
     }
 
     /// A file that has come with the content of one that has gone is that file: its holdings and its state go along,
@@ -182,7 +213,7 @@ impl<'a> Round<'a> {
         let mut gone: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for row in self.rows.values().rev() {
             let path = row.path.as_str();
-            if self.scan.files.contains_key(path) || self.scan.cannot_see(path).is_some() {
+            if !self.is_gone(path) {
                 continue;
             }
             let holds = || self.holders.values().any(|holder| holder == path);
@@ -193,7 +224,7 @@ impl<'a> Round<'a> {
             }
         }
         let mut renames = Vec::new();
-        for (path, (sha256, _)) in &self.readings.0 {
+        for (path, (sha256, _)) in &self.look.readings.0 {
             if !self.rows.contains_key(path)
                 && let Some(from) = gone.get_mut(sha256.as_str()).and_then(Vec::pop)
             {
@@ -212,140 +243,6 @@ impl<'a> Round<'a> {
         write.commit().await?;
         self.load().await
     }
-
-    /// Applies what is new until that changes nothing more: files may refer to each other in any order.
-    async fn apply_all(&mut self) -> Result<(), Trouble> {
-        // Each pass brings one file further at least; the bound is for what nobody has thought of.
-        for _ in 0..=self.readings.0.len() {
-            let mut paths: Vec<_> =
-                self.readings.0.keys().filter(|path| self.is_to_be_applied(path)).cloned().collect();
-            paths.sort_by_key(|path| !self.reading(path).is_some_and(Reading::is_referred_to));
-            let mut progress = false;
-            for path in paths {
-                progress |= self.apply(&path).await?;
-            }
-            if !progress {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether the file declares what was not written yet, or what is free now and was not when it was.
-    fn is_to_be_applied(&self, path: &str) -> bool {
-        let Some(Reading::Declares(keys)) = self.reading(path) else { return false };
-        let free = |key: &ObjectKey| {
-            self.holders.get(key).is_some_and(|holder| holder != path && !self.claims(holder, key))
-        };
-        !self.is_applied(path) || keys.iter().any(free)
-    }
-
-    /// Applies one file in one transaction, through the function of `POST /v1/apply`; returns whether it was done, or
-    /// whether that it was not may free something for others.
-    async fn apply(&mut self, path: &str) -> Result<bool, Trouble> {
-        let (Some(Reading::Declares(keys)), Some(Content::Text { text, sha256 })) =
-            (self.reading(path), self.scan.files.get(path))
-        else {
-            return Ok(false);
-        };
-        let others = || self.others(path, keys);
-        if let Some(verdict) = conflict(others().filter(|(key, holder)| self.claims(holder, key))) {
-            let was_known = self.is_in_conflict(path);
-            self.verdicts.insert(path.to_owned(), verdict);
-            return Ok(!was_known);
-        }
-        let takes_over = others().map(|(key, holder)| (key.clone(), holder.to_owned())).collect();
-        let (parsed, sha256) = (parse(text, Some(path)), sha256.clone());
-        let managed_by = manager(path);
-        let apply = Apply {
-            context: self.context,
-            parsed: &parsed,
-            dry_run: false,
-            force: false,
-            managed_by: &managed_by,
-            takes_over: Some(&takes_over),
-            expected_version: None,
-        };
-        let response = match apply.run().await {
-            Ok(response) => response,
-            Err(ApplyError::Db(error)) => return Err(error.into()),
-            Err(ApplyError::Refused(problem)) => {
-                self.verdicts.insert(path.to_owned(), judged(*problem)?);
-                return Ok(false);
-            }
-        };
-        tracing::info!(file = path, objects = response.objects.len(), "spec file applied");
-        self.verdicts.insert(path.to_owned(), Verdict::applied(response.warnings));
-        let row = self.rows.entry(path.to_owned()).or_insert_with(|| new_row(path));
-        row.applied_sha256 = Some(sha256);
-        let holds = response.objects.into_iter().map(|object| (object.key, path.to_owned()));
-        self.holders.extend(holds);
-        Ok(true)
-    }
-
-    /// The objects of `keys` that other files than `path` hold.
-    fn others<'k>(
-        &'k self,
-        path: &'k str,
-        keys: &'k BTreeSet<ObjectKey>,
-    ) -> impl Iterator<Item = (&'k ObjectKey, &'k str)> {
-        let holders = keys.iter().filter_map(|key| Some((key, self.holders.get(key)?.as_str())));
-        holders.filter(move |(_, holder)| *holder != path)
-    }
-
-    /// Judges the files that were not applied in this round.
-    fn settle(&mut self) {
-        let mut verdicts = BTreeMap::new();
-        let live =
-            self.objects.iter().filter(|object| !object.terminating).map(|object| &object.key).collect();
-        for (path, content) in &self.scan.files {
-            let verdict = match (content, self.reading(path)) {
-                (Content::Unreadable(why), _) => Verdict::new(SpecState::Unreadable, why),
-                (_, Some(Reading::Invalid(found))) => Verdict::invalid(found.clone()),
-                (_, Some(Reading::Declares(keys))) => match self.verdicts.get(path) {
-                    Some(verdict) => verdict.clone(),
-                    None => self.standing(path, keys, &live),
-                },
-                (_, Some(Reading::Empty) | None) => {
-                    let message =
-                        "declares nothing and keeps what it declared; remove the file to remove that";
-                    Verdict::new(SpecState::Empty, message)
-                }
-            };
-            verdicts.insert(path.clone(), verdict);
-        }
-        for path in self.rows.keys() {
-            if let Some(why) = self.scan.cannot_see(path) {
-                verdicts.insert(path.clone(), Verdict::new(SpecState::Unreadable, why));
-            }
-        }
-        self.verdicts = verdicts;
-    }
-
-    /// The verdict on a file that has been applied as it is: whether it still has what it declares, of all that is
-    /// `live`.
-    fn standing(&self, path: &str, keys: &BTreeSet<ObjectKey>, live: &BTreeSet<&ObjectKey>) -> Verdict {
-        if let Some(verdict) = conflict(self.others(path, keys)) {
-            return verdict;
-        }
-        let lost = keys.iter().find(|key| !live.contains(key));
-        if let Some(key) = lost {
-            let message = format!(
-                "{key} was written or deleted with --force and belongs to this file no more; any change of the file \
-                 takes it back"
-            );
-            return Verdict::new(SpecState::Conflict, message);
-        }
-        // Warnings are those of its last application.
-        let known = self.rows.get(path).filter(|row| row.state == SpecState::Applied.as_str());
-        let diagnostics = known.and_then(|row| serde_json::from_value(row.diagnostics.clone()).ok());
-        Verdict::applied(diagnostics.unwrap_or_default())
-    }
-}
-
-/// What `managedBy` says of the objects of a file.
-fn manager(path: &str) -> String {
-    format!("{}{path}", bowline_store::FILE_MANAGER)
 }
 
 fn new_row(path: &str) -> SpecFileRow {
@@ -360,14 +257,11 @@ fn new_row(path: &str) -> SpecFileRow {
     }
 }
 
-/// The verdict on a file that declares what others hold.
-fn conflict<'o>(others: impl Iterator<Item = (&'o ObjectKey, &'o str)>) -> Option<Verdict> {
-    let others: Vec<_> = others.map(|(key, holder)| format!("{key} is held by {holder}")).collect();
-    (!others.is_empty()).then(|| Verdict::new(SpecState::Conflict, others.join(", ")))
-}
-
 /// The verdict of a refusal, unless it says nothing of the file.
 fn judged(problem: Problem) -> Result<Verdict, Trouble> {
     let detail = problem.detail.clone();
     Verdict::refused(problem).ok_or(Trouble::Busy(detail))
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,16 +19,20 @@ const MAX_TOTAL: usize = 64 << 20;
 /// How deeply directories may nest, and how many there may be.
 const MAX_DEPTH: usize = 16;
 const MAX_DIRECTORIES: usize = 1_000;
-/// Longest path within the directory, in bytes.
+/// Longest path within the directory, in bytes: the database's index has an end, too.
 const MAX_PATH: usize = 1_024;
+/// Why a file or a directory is not read whose path nobody could write down.
+const BAD_NAME: &str = "its name is not UTF-8, too long or has control characters; give it another one";
 
 /// What is in the directory.
 #[derive(Debug, Default)]
 pub(super) struct Scan {
     /// The files of specifications, by their path within the directory.
     pub(super) files: BTreeMap<String, Content>,
-    /// Directories that could not be read, and why: what is in them is not known.
+    /// What could not be read and is, or may have been, a directory, and why: what is in it is not known.
     pub(super) blind: BTreeMap<String, String>,
+    /// A directory whose name is none of a path: any file that is gone may be in it.
+    pub(super) nameless: Option<String>,
     /// Every directory that was read.
     pub(super) directories: BTreeSet<Directory>,
     bytes: usize,
@@ -45,8 +49,8 @@ pub(super) struct Directory {
 /// What a file was found to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Content {
-    /// Text, and its hash.
-    Text { text: String, sha256: String },
+    /// Text, its hash, and when it was written last, in seconds of Unix time.
+    Text { text: String, sha256: String, modified: i64 },
     /// Nothing that is read, and why.
     Unreadable(String),
 }
@@ -75,8 +79,14 @@ pub(super) enum ScanError {
 impl Scan {
     /// Whether nothing is known of this file, because it is or was in a directory that could not be read.
     pub(super) fn cannot_see(&self, path: &str) -> Option<&str> {
-        let above = |directory: &str| path.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/'));
-        self.blind.iter().find(|(directory, _)| above(directory)).map(|(_, why)| why.as_str())
+        let mut above = path.match_indices('/').map(|(end, _)| &path[..end]);
+        above.find_map(|directory| self.blind.get(directory)).map(String::as_str)
+    }
+
+    /// Whether this file, which is not where it was, may have gone to where no path leads.
+    pub(super) fn may_hide(&self, path: &str) -> Option<String> {
+        let directory = self.nameless.as_ref().filter(|_| !self.files.contains_key(path))?;
+        Some(format!("it is gone, and may be in {directory}, whose name is not read"))
     }
 }
 
@@ -144,6 +154,8 @@ impl Walk<'_> {
         }
         let path = if path.is_empty() { text.to_string() } else { format!("{path}/{text}") };
         let is_plain = name.to_str().is_ok() && !text.contains(char::is_control) && path.len() <= MAX_PATH;
+        // As it is told, for which it need not be found by it.
+        let told = || clipped(path.replace(char::is_control, "\u{fffd}"), MAX_PATH);
         let stat = match fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
             // It has gone since the directory was listed.
@@ -154,26 +166,33 @@ impl Walk<'_> {
             }
         };
         let kind = FileType::from_raw_mode(stat.st_mode);
-        if kind == FileType::Directory && is_plain {
-            return self.subdirectory(directory, name, &path, depth);
+        match kind {
+            FileType::Directory if is_plain => return self.subdirectory(directory, name, &path, depth),
+            FileType::Directory => self.scan.nameless = Some(told()),
+            // It may stand for a directory, even for one that was here.
+            FileType::Symlink if self.scan.blind.len() >= MAX_FILES => {
+                return Err(self.too_much(format!("{MAX_FILES} symbolic links")));
+            }
+            FileType::Symlink if is_plain => {
+                self.scan.blind.insert(path.clone(), format!("its directory is {}", what(kind)));
+            }
+            _ => {}
         }
-        if !is_spec_name(&text) {
+        if kind != FileType::Directory && !is_spec_name(&text) {
             return Ok(());
         }
         if self.scan.files.len() >= MAX_FILES {
             return Err(self.too_much(format!("{MAX_FILES} files")));
         }
         let content = match kind {
-            _ if !is_plain => {
-                Err(Some("its name is not UTF-8, too long or has control characters".to_owned()))
-            }
+            _ if !is_plain => Err(Some(BAD_NAME.to_owned())),
             FileType::RegularFile => read(directory, name),
             other => Err(Some(not_regular(other))),
         };
         let content = match content {
-            Ok(text) => {
+            Ok((text, modified)) => {
                 self.scan.bytes += text.len();
-                Content::Text { sha256: hex::encode(Sha256::digest(&text)), text }
+                Content::Text { sha256: hex::encode(Sha256::digest(&text)), text, modified }
             }
             Err(Some(why)) => Content::Unreadable(why),
             Err(None) => return Ok(()),
@@ -181,8 +200,7 @@ impl Walk<'_> {
         if self.scan.bytes > MAX_TOTAL {
             return Err(self.too_much(format!("{MAX_TOTAL} bytes of specifications")));
         }
-        let path = path.replace(char::is_control, "\u{fffd}");
-        self.scan.files.insert(path, content);
+        self.scan.files.insert(told(), content);
         Ok(())
     }
 
@@ -217,8 +235,8 @@ impl Walk<'_> {
     }
 }
 
-/// The text of a regular file; `Err(None)` when it has gone, else why it is not read.
-fn read(directory: BorrowedFd<'_>, name: &CStr) -> Result<String, Option<String>> {
+/// The text of a regular file and when it was written last; `Err(None)` when it has gone, else why it is not read.
+fn read(directory: BorrowedFd<'_>, name: &CStr) -> Result<(String, i64), Option<String>> {
     // It may be something else by now: no link is followed and no FIFO waited for.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let failed = |error: Errno| match error {
@@ -238,19 +256,29 @@ fn read(directory: BorrowedFd<'_>, name: &CStr) -> Result<String, Option<String>
     if bytes.len() as u64 > MAX_FILE {
         return Err(Some(format!("it is greater than {MAX_FILE} bytes; divide it into several files")));
     }
-    String::from_utf8(bytes).map_err(|_| Some("it is not UTF-8".to_owned()))
+    let text = String::from_utf8(bytes).map_err(|_| Some("it is not UTF-8".to_owned()))?;
+    Ok((text, stat.st_mtime))
 }
 
 fn not_regular(kind: FileType) -> String {
-    let what = match kind {
+    format!("it is {}; put the file itself here", what(kind))
+}
+
+fn what(kind: FileType) -> &'static str {
+    match kind {
         FileType::Symlink => "a symbolic link, which is not followed",
         FileType::Directory => "a directory",
         FileType::Fifo => "a FIFO",
         FileType::Socket => "a socket",
         FileType::CharacterDevice | FileType::BlockDevice => "a device",
         _ => "no regular file",
-    };
-    format!("it is {what}; put the file itself here")
+    }
+}
+
+/// The text, cut between characters where it has more than `limit` bytes.
+fn clipped(mut text: String, limit: usize) -> String {
+    text.truncate(text.floor_char_boundary(limit));
+    text
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use notify::event::{AccessKind, AccessMode, CreateKind, ModifyKind, RemoveKind};
 use notify::{Config, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
@@ -17,6 +19,9 @@ pub(super) struct Watch {
     news: channel::Sender<()>,
     watcher: Option<RecommendedWatcher>,
     covered: BTreeSet<Directory>,
+    /// Set when a watch may have ended: the kernel drops it with its directory, and one that is made anew or comes
+    /// back may look the same to a scan.
+    ended: Arc<AtomicBool>,
     warned: bool,
 }
 
@@ -35,19 +40,21 @@ impl Watch {
     /// A watch on nothing yet, and where its news come out.
     pub(super) fn new(root: &Path) -> (Self, channel::Receiver<()>) {
         let (news, receiver) = channel::channel(());
-        let root = root.to_owned();
-        (Watch { root, news, watcher: None, covered: BTreeSet::new(), warned: false }, receiver)
+        let (root, ended) = (root.to_owned(), Arc::new(AtomicBool::new(false)));
+        (Watch { root, news, watcher: None, covered: BTreeSet::new(), ended, warned: false }, receiver)
     }
 
     /// Watches these directories.
     pub(super) fn cover(&mut self, directories: &BTreeSet<Directory>) -> Cover {
-        if self.watcher.is_some() && self.covered == *directories {
+        let is_whole = self.watcher.is_some() && !self.ended.load(Ordering::Acquire);
+        if is_whole && self.covered == *directories {
             return Cover::Same;
         }
         match self.begin(directories) {
-            Ok(watcher) => {
+            Ok((watcher, ended)) => {
                 // The old one ends only now: between the two nothing is lost.
                 self.watcher = Some(watcher);
+                self.ended = ended;
                 self.covered.clone_from(directories);
                 self.warned = false;
                 Cover::Anew
@@ -63,24 +70,44 @@ impl Watch {
         }
     }
 
-    fn begin(&self, directories: &BTreeSet<Directory>) -> notify::Result<RecommendedWatcher> {
-        let (root, news) = (self.root.clone(), self.news.clone());
+    /// Watches these directories, and says what is set when that may be so no longer.
+    fn begin(
+        &self,
+        directories: &BTreeSet<Directory>,
+    ) -> notify::Result<(RecommendedWatcher, Arc<AtomicBool>)> {
+        let (root, news, ended) = (self.root.clone(), self.news.clone(), Arc::new(AtomicBool::new(false)));
+        let mut watched: BTreeSet<PathBuf> =
+            directories.iter().map(|directory| directory.path.clone()).collect();
+        watched.extend(root.parent().map(Path::to_owned));
+        let (told, paths) = (Arc::clone(&ended), watched.clone());
         let handler = move |event: notify::Result<Event>| {
-            if event.is_ok_and(|event| !concerns(&event, &root)) {
-                return;
+            let ends = event.as_ref().map_or(true, |event| may_end(event, &paths));
+            if ends {
+                told.store(true, Ordering::Release);
             }
-            news.send_replace(());
+            if ends || !event.is_ok_and(|event| !concerns(&event, &root)) {
+                news.send_replace(());
+            }
         };
         let config = Config::default().with_follow_symlinks(false);
         let mut watcher = RecommendedWatcher::new(handler, config)?;
-        if let Some(parent) = self.root.parent() {
-            watcher.watch(parent, RecursiveMode::NonRecursive)?;
+        for path in &watched {
+            match watcher.watch(path, RecursiveMode::NonRecursive) {
+                // Without it, the directory is found anew by looking now and then.
+                Err(error) if Some(path.as_path()) == self.root.parent() => {
+                    tracing::debug!(%error, "directory above the spec directory cannot be watched");
+                }
+                done => done?,
+            }
         }
-        for directory in directories {
-            watcher.watch(&directory.path, RecursiveMode::NonRecursive)?;
-        }
-        Ok(watcher)
+        Ok((watcher, ended))
     }
+}
+
+/// Whether one of the `watched` directories may be watched no longer, or what happened to them was lost.
+fn may_end(event: &Event, watched: &BTreeSet<PathBuf>) -> bool {
+    let moves = matches!(event.kind, EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)));
+    event.need_rescan() || (moves && event.paths.iter().any(|path| watched.contains(path)))
 }
 
 /// Whether the event may be a change of what is declared: not what reading causes, and not what happens to other
@@ -101,3 +128,6 @@ fn concerns(event: &Event, root: &Path) -> bool {
     };
     event.need_rescan() || event.paths.is_empty() || event.paths.iter().any(concerns)
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,6 +25,28 @@ async fn restarts_and_retries_are_counted_for_the_controller() {
 }
 
 #[tokio::test]
+async fn a_remote_server_is_not_restarted_but_its_gateway_is() {
+    let fixture = Fixture::start().await;
+    let remote =
+        "{ title: Far, description: Away, type: remote, remote: { url: 'https://far.example/mcp' } }";
+    // The later catalog's entry is the one that counts.
+    let layered = format!(
+        "{CATALOG}    far: {{ image: example/far, disableNetwork: true }}\n---\napiVersion: bowline.dev/v1alpha1\n\
+         kind: ClusterCatalog\nmetadata: {{ name: over }}\nspec: {{ registry: {{ far: {remote} }} }}\n"
+    );
+    let gateway = gateway("u1", "time, far").replace("catalogs: [base]", "catalogs: [base, over]");
+    fixture.apply(&[&layered, &gateway]).await;
+    let (status, problem) = ask(&fixture, "restart", "server:far").await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{problem}");
+    for text in ["server far of gateway/u1/default is a remote one", "bowline restart gateway u1/default"] {
+        assert!(problem.to_string().contains(text), "{text} is not in {problem}");
+    }
+    assert_eq!(ask(&fixture, "restart", "server:time").await.1["revision"], 1, "nothing was counted");
+    assert_eq!(ask(&fixture, "retry", "server:far").await.0, StatusCode::OK);
+    fixture.end().await;
+}
+
+#[tokio::test]
 async fn a_part_that_is_not_there_or_does_not_run_is_not_restarted() {
     let fixture = Fixture::start().await;
     let servers = "{ name: time, enabled: false }, fetch";

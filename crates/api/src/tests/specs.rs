@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use bowline_core::object::{Kind, ObjectKey};
 use tempfile::TempDir;
@@ -9,7 +10,9 @@ use tempfile::TempDir;
 use super::*;
 use crate::Permit;
 
+mod force;
 mod removal;
+mod secrets;
 
 /// A directory that is followed, and the API beside it.
 struct Followed {
@@ -49,6 +52,17 @@ impl Followed {
 
     fn remove(&self, name: &str) {
         fs::remove_file(self.path(name)).unwrap();
+    }
+
+    /// Makes the file one that was written last at this time.
+    fn date(&self, name: &str, modified: SystemTime) {
+        let file = fs::File::options().write(true).open(self.path(name)).unwrap();
+        file.set_modified(modified).unwrap();
+    }
+
+    /// Makes the file one that was written long ago.
+    fn age(&self, name: &str) {
+        self.date(name, SystemTime::now() - Duration::from_secs(3600));
     }
 
     async fn specs(&self) -> Value {
@@ -172,6 +186,7 @@ async fn files_refer_to_each_other_in_any_order_and_are_followed() {
 
     // A document taken out of a file goes, the others of the file stay.
     followed.write("a.yaml", &gateway("u1", "fetch"));
+    followed.age("a.yaml");
     followed.until_keys(&["clustercatalog/base", "gateway/u1/default"]).await;
     assert_eq!(followed.objects().await, changed[..2]);
     followed.end().await;
@@ -212,11 +227,14 @@ async fn a_file_that_says_nothing_good_keeps_its_last_good_state_and_its_neighbo
     followed.remove("u3.yaml");
     rustix::fs::mkfifoat(rustix::fs::CWD, followed.path("u3.yaml"), rustix::fs::Mode::RUSR).unwrap();
     followed.write("bomb.yaml", &bomb());
+    // A text that Postgres would not store.
+    followed.write("nul.yaml", "apiVersion: bowline.dev/v1alpha1\nkind: \"a\\0\\e[2J\"\n");
     followed.write("u4.yaml", &gateway("u4", "fetch"));
     let told = followed
         .until(&[
             ("base.yaml", "Applied"),
             ("bomb.yaml", "Invalid"),
+            ("nul.yaml", "Invalid"),
             ("u1.yaml", "Invalid"),
             ("u2.yaml", "Invalid"),
             ("u3.yaml", "Unreadable"),
@@ -226,7 +244,8 @@ async fn a_file_that_says_nothing_good_keeps_its_last_good_state_and_its_neighbo
     assert!(message(&told, "u1.yaml").contains("severs"), "{told:#}");
     assert!(message(&told, "u2.yaml").contains("tiem"), "{told:#}");
     assert!(message(&told, "u3.yaml").contains("FIFO"), "{told:#}");
-    assert_eq!(told["items"][2]["diagnostics"][0]["file"], "u1.yaml");
+    assert!(message(&told, "nul.yaml").contains(r"a\u{0}\u{1b}[2J"), "{told:#}");
+    assert_eq!(told["items"][3]["diagnostics"][0]["file"], "u1.yaml");
     followed.one_removal_later().await;
     assert_eq!(followed.objects().await[..4], before);
     followed.end().await;
@@ -282,11 +301,12 @@ async fn files_that_exchange_their_objects_do_not_wait_for_each_other() {
     for (file, user) in [("a.yaml", "u2"), ("b.yaml", "u3"), ("c.yaml", "u1")] {
         followed.write(file, &text(user, "fetch"));
     }
+    let holds = |specs: &Value, item: usize, user: &str| {
+        let item = &specs["items"][item];
+        item["state"] == "Applied" && item["objects"][0]["namespace"] == user
+    };
     followed
-        .until_true(|specs| {
-            specs["items"].as_array().unwrap().iter().all(|item| item["state"] == "Applied")
-                && specs["items"][0]["objects"][0]["namespace"] == "u2"
-        })
+        .until_true(|specs| holds(specs, 0, "u2") && holds(specs, 1, "u3") && holds(specs, 3, "u1"))
         .await;
     let after = followed.objects().await;
     for (before, after) in before.iter().zip(&after).skip(1) {
@@ -320,37 +340,5 @@ async fn a_renamed_file_changes_the_holder_and_nothing_else_even_when_it_is_wron
             .collect::<Vec<_>>()
     };
     assert_eq!(rest(&after), rest(&before));
-    followed.end().await;
-}
-
-#[tokio::test]
-async fn others_write_the_object_of_a_file_only_by_force_and_the_file_says_so_until_it_changes() {
-    let followed = Followed::start(&[("base.yaml", CATALOG), ("u1.yaml", &gateway("u1", "time"))]).await;
-    followed.until(&[("base.yaml", "Applied"), ("u1.yaml", "Applied")]).await;
-    let other = gateway("u1", "fetch");
-    let (status, problem) = followed.fixture.try_apply(&[&other], Value::Null).await;
-    assert_eq!(status, StatusCode::CONFLICT, "{problem:#}");
-    assert_eq!(problem["detail"], "gateway/u1/default is declared by the spec file u1.yaml");
-    assert!(problem["hint"].as_str().unwrap().contains("--force"), "{problem:#}");
-    let (status, _) = followed.fixture.delete("/v1/namespaces/u1/gateways/default").await;
-    assert_eq!(status, StatusCode::CONFLICT);
-    // Nobody passes for a file.
-    let (status, _) = followed.fixture.try_apply(&[&other], json!({ "managedBy": "file:u1.yaml" })).await;
-    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
-
-    let (status, _) = followed.fixture.try_apply(&[&other], json!({ "force": true })).await;
-    assert_eq!(status, StatusCode::OK);
-    followed.directory.look();
-    let told = followed.until(&[("base.yaml", "Applied"), ("u1.yaml", "Conflict")]).await;
-    assert!(message(&told, "u1.yaml").contains("--force"), "{told:#}");
-    assert_eq!(followed.objects().await[1].3, "cli");
-    followed.write("u1.yaml", &gateway("u1", "time").replace("team: data", "team: other"));
-    followed.until(&[("base.yaml", "Applied"), ("u1.yaml", "Applied")]).await;
-    assert_eq!(followed.objects().await[1].3, "file:u1.yaml");
-
-    let (status, _) = followed.fixture.delete("/v1/clustercatalogs/base?force=true").await;
-    assert_eq!(status, StatusCode::OK);
-    followed.directory.look();
-    followed.until(&[("base.yaml", "Conflict"), ("u1.yaml", "Applied")]).await;
     followed.end().await;
 }

@@ -9,7 +9,7 @@ use bowline_core::status::GatewayStatus;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::Value;
 
-use super::{Table, age, catalogs_of, dash, status_of, summary};
+use super::{Table, age, catalogs_of, dash, secret_status_of, status_of, summary};
 
 /// Users of a catalog that are named; of more it says how many.
 const USERS_SHOWN: usize = 20;
@@ -55,6 +55,7 @@ fn write_all(text: &mut String, described: &Described<'_>) -> fmt::Result {
     match object.kind {
         Kind::Gateway => gateway(text, object, *now)?,
         Kind::ClusterCatalog | Kind::Catalog => catalog(text, object, users)?,
+        Kind::Secret => secret(text, object, *now)?,
     }
     if object.kind == Kind::Gateway {
         write_events(text, events, *now)?;
@@ -171,11 +172,7 @@ fn named(key: &ObjectKey) -> String {
 }
 
 fn catalog(text: &mut String, object: &Object, users: &[ObjectKey]) -> fmt::Result {
-    let mut shown: Vec<_> = users.iter().take(USERS_SHOWN).map(ToString::to_string).collect();
-    if let more @ 1.. = users.len().saturating_sub(USERS_SHOWN) {
-        shown.push(format!("{more} more"));
-    }
-    field(text, "Used by", &joined(&shown))?;
+    used_by(text, users)?;
     let registry = object.spec["registry"].as_object();
     text.push_str("Servers:\n");
     let mut table = Table::new(&["NAME", "TYPE", "IMAGE", "TITLE"]);
@@ -184,6 +181,29 @@ fn catalog(text: &mut String, object: &Object, users: &[ObjectKey]) -> fmt::Resu
         table.push(vec![name.clone(), word("type"), word("image"), word("title").replace('\n', " ")]);
     }
     indented(text, &table.to_string())
+}
+
+fn secret(text: &mut String, object: &Object, now: DateTime<Utc>) -> fmt::Result {
+    let status = secret_status_of(object);
+    let users = status.used_by.iter().map(|user| ObjectKey::gateway(&user.namespace, &user.name));
+    used_by(text, &users.collect::<Vec<_>>())?;
+    if status.keys.is_empty() {
+        return field(text, "Keys", "<none>");
+    }
+    text.push_str("Keys:\n");
+    let mut table = Table::new(&["NAME", "VERSION", "AGE"]);
+    for key in &status.keys {
+        table.push(vec![key.name.clone(), key.version.to_string(), age(now - key.written_at)]);
+    }
+    indented(text, &table.to_string())
+}
+
+fn used_by(text: &mut String, users: &[ObjectKey]) -> fmt::Result {
+    let mut shown: Vec<_> = users.iter().take(USERS_SHOWN).map(ToString::to_string).collect();
+    if let more @ 1.. = users.len().saturating_sub(USERS_SHOWN) {
+        shown.push(format!("{more} more"));
+    }
+    field(text, "Used by", &joined(&shown))
 }
 
 fn write_events(text: &mut String, events: &[Event], now: DateTime<Utc>) -> fmt::Result {

@@ -84,3 +84,29 @@ pub(crate) fn catalog() -> Object {
     }))
     .unwrap()
 }
+
+/// A Secret with two keys that a gateway uses.
+pub(crate) fn secret() -> Object {
+    serde_json::from_value(json!({
+        "apiVersion": "bowline.dev/v1alpha1",
+        "kind": "Secret",
+        "metadata": {
+            "namespace": "u1",
+            "name": "work",
+            "uid": "01933333-3333-7333-8333-333333333335",
+            "generation": 1,
+            "resourceVersion": 8,
+            "creationTimestamp": "2026-03-01T11:00:00Z",
+            "managedBy": "cli",
+        },
+        "spec": { "keys": ["pat", "token"] },
+        "status": {
+            "keys": [
+                { "name": "pat", "version": 3, "writtenAt": "2026-03-01T11:59:00Z" },
+                { "name": "token", "version": 1, "writtenAt": "2026-03-01T11:00:00Z" },
+            ],
+            "usedBy": [{ "namespace": "u1", "name": "default" }],
+        },
+    }))
+    .unwrap()
+}

@@ -23,6 +23,15 @@ pub(crate) struct StoreArgs {
     pub(crate) database_url: Option<String>,
 }
 
+/// Where the private keys are that open secrets.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct KeysArgs {
+    /// Directory of the keys that open secrets, `*.key` files of mode 0400 [default: the service's credentials when
+    /// a key is among them, else `keys` in the state directory]
+    #[arg(long, env = "BOWLINE_KEYS_DIR", value_name = "DIR")]
+    pub(crate) keys_dir: Option<PathBuf>,
+}
+
 /// Where the Engine is, and the files that belong to its containers.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct EngineArgs {
@@ -38,6 +47,8 @@ pub(crate) struct EngineArgs {
 pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) store: StoreArgs,
+    #[command(flatten)]
+    pub(crate) keys: KeysArgs,
     #[command(flatten)]
     pub(crate) engine: EngineArgs,
     /// Name of this installation on the Engine; a second one beside it needs another name

@@ -33,6 +33,7 @@ pub(crate) async fn connect(settings: &Settings, owner: &Owner) -> Result<(Host,
             bridge: settings.bridge.clone(),
             bridge_store: settings.store.state_dir.join(BRIDGE_STORE),
             publish: settings.publish_address,
+            uids: settings.ranges.uids,
         },
     );
     let prepared = host

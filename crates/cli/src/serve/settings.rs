@@ -7,9 +7,10 @@ use std::time::Duration;
 use bowline_core::image_reference::ImageReference;
 use bowline_core::lease::Ranges;
 use bowline_core::names::is_dns_label;
+use bowline_store::KeySource;
 use tracing_subscriber::EnvFilter;
 
-use super::args::{LogFormat, ServeArgs, StoreArgs};
+use super::args::{KeysArgs, LogFormat, ServeArgs, StoreArgs};
 use super::bridge;
 use crate::failure::Failure;
 
@@ -17,6 +18,7 @@ use crate::failure::Failure;
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) store: StoreSettings,
+    pub(crate) keys: KeySource,
     pub(crate) runtime_dir: PathBuf,
     pub(crate) socket: PathBuf,
     pub(crate) docker_host: Option<String>,
@@ -57,6 +59,20 @@ impl StoreSettings {
     }
 }
 
+/// Where systemd puts a service's credentials.
+const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
+/// Directory of the keys below the state directory.
+const KEYS_DIR: &str = "keys";
+
+/// Where the keys are that these flags name.
+pub(crate) fn key_source(args: KeysArgs, state_dir: &Path) -> Result<KeySource, Failure> {
+    let KeysArgs { keys_dir } = args;
+    let asked = keys_dir.map(|dir| absolute(&dir)).transpose()?;
+    let credentials = std::env::var_os(CREDENTIALS).map(PathBuf::from);
+    KeySource::choose(asked, absolute(&state_dir.join(KEYS_DIR))?, credentials)
+        .map_err(|error| Failure::user("the service's credentials cannot be read").because(&error))
+}
+
 /// How the log is written.
 #[derive(Debug, Clone)]
 pub(crate) struct LogSettings {
@@ -89,6 +105,7 @@ impl Settings {
     pub(crate) fn of(args: ServeArgs) -> Result<Self, Failure> {
         let ServeArgs {
             store,
+            keys,
             engine,
             instance,
             host_name: given_host_name,
@@ -131,8 +148,10 @@ impl Settings {
         }
         let runtime_dir = absolute(&engine.place.runtime_dir)?;
         let socket = absolute(&engine.place.socket())?;
+        let store = StoreSettings::of(store, &runtime_dir)?;
         Ok(Settings {
-            store: StoreSettings::of(store, &runtime_dir)?,
+            keys: key_source(keys, &store.state_dir)?,
+            store,
             socket,
             runtime_dir,
             docker_host: engine.docker_host,

@@ -10,8 +10,9 @@ use bowline_core::gateway_file::TokensFile;
 use bowline_core::lease::{Holder, LeaseKind, LeaseSlot, Leases, Subnet};
 use bowline_core::object::{GatewayKey, ObjectKey};
 use bowline_core::resource::{CatalogRef, CatalogSpec};
-use bowline_host::Found;
-use bowline_store::{AdoptError, AdoptedGateway, Adoption, HostLocking, Store};
+use bowline_core::volume::{ObservedVolume, VolumeIdentity};
+use bowline_host::{Found, FoundContainer};
+use bowline_store::{AdoptError, AdoptedGateway, AdoptedVolume, Adoption, HostLocking, Store};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -39,7 +40,7 @@ pub(crate) async fn run(args: AdoptArgs, ui: &mut Ui) -> Result<(), Failure> {
     opened.close().await;
     adopted?;
 
-    let Adoption { installation, host: _, tenants: _, catalogs, gateways } = plan;
+    let Adoption { installation, host: _, tenants: _, catalogs, gateways, volumes } = plan;
     ui.say(format_args!("The database is now installation {installation}."));
     for key in catalogs.keys() {
         ui.line(format_args!("{key} adopted"))?;
@@ -52,6 +53,10 @@ pub(crate) async fn run(args: AdoptArgs, ui: &mut Ui) -> Result<(), Failure> {
         let key = &gateway.object.metadata.key;
         let tokens = gateway.tokens.tokens.len();
         ui.line(format_args!("{key} adopted ({}, {tokens} tokens)", leases.join(", ")))?;
+    }
+    for AdoptedVolume { seen, holder: _ } in volumes {
+        let identity = seen.identity;
+        ui.line(format_args!("volume {}/{} adopted", identity.namespace, identity.key))?;
     }
     Ok(())
 }
@@ -97,26 +102,37 @@ async fn adopt(store: &Store, adoption: &Adoption) -> Result<(), Failure> {
 
 /// Makes one adoption of what was found, or says what is missing.
 fn adoption(found: &Found, instance: &str, host: String) -> Result<Adoption, Failure> {
-    let installations: BTreeSet<Uuid> = found.installations();
+    let of_gateways = found.installations();
+    // Where nothing else is left, those of the volumes are what there is to come back to.
+    let only_volumes = of_gateways.is_empty();
+    let installations = if only_volumes { found.installations_of_volumes() } else { of_gateways };
     let installation = match installations.iter().collect::<Vec<_>>()[..] {
         [] => return Err(Failure::user(format!("this Engine carries nothing of the instance {instance:?}"))),
         [one] => *one,
         _ => {
             let ids: Vec<_> = installations.iter().map(ToString::to_string).collect();
             return Err(Failure::user(format!("there is more than one installation: {}", ids.join(", ")))
-                .hint(format!(
-                    "remove the others: bowline teardown --instance {instance} --installation ID"
-                )));
+                .hint(match only_volumes {
+                    false => {
+                        format!("remove the others: bowline teardown --instance {instance} --installation ID")
+                    }
+                    true => format!(
+                        "only volumes are left; remove those of the others, with all that is in them: bowline \
+                         teardown --instance {instance} --installation ID --volumes"
+                    ),
+                }));
         }
     };
     let mut gateways = Vec::new();
     let mut catalogs = BTreeMap::new();
     let mut known = BTreeSet::new();
+    let mut ways_back = Vec::new();
     for tree in found.trees.iter().filter(|tree| tree.mark.owner.installation == installation) {
         let key = &tree.mark.key;
         let recovery = parse::<Recovery>(tree.recovery.as_deref(), key)?;
         let tokens = parse::<TokensFile>(tree.tokens.as_deref(), key)?;
         known.insert(tree.mark.uid);
+        ways_back.extend(volumes_of_ways_back(&recovery, tree.mark.uid));
         gateways.push(gateway(recovery, tokens, key, &mut catalogs)?);
     }
     let lost: BTreeSet<_> = found
@@ -140,12 +156,41 @@ fn adoption(found: &Found, instance: &str, host: String) -> Result<Adoption, Fai
         spec.map(|spec| (key, spec))
             .map_err(|error| Failure::ours("a catalog cannot be written").because(&error))
     });
-    let volumes = found.volumes.iter().map(|volume| &volume.identity);
-    let tenants = volumes
-        .filter(|identity| identity.owner.installation == installation)
-        .map(|identity| (identity.namespace.clone(), identity.tenant))
-        .collect();
-    Ok(Adoption { installation, host, tenants, catalogs: catalogs.collect::<Result<_, _>>()?, gateways })
+    let ours = found.volumes.iter().filter(|volume| volume.identity.owner.installation == installation);
+    let tenants =
+        ours.clone().map(|volume| (volume.identity.namespace.clone(), volume.identity.tenant)).collect();
+    let volumes = ours.map(|volume| {
+        let holder = holder(volume, &found.containers, &ways_back);
+        AdoptedVolume { seen: volume.clone(), holder }
+    });
+    let volumes = volumes.collect();
+    let catalogs = catalogs.collect::<Result<_, _>>()?;
+    Ok(Adoption { installation, host, tenants, catalogs, gateways, volumes })
+}
+
+/// The volumes of the containers that a gateway would go back to, with its uid.
+fn volumes_of_ways_back(recovery: &Recovery, uid: Uuid) -> Vec<(VolumeIdentity, Uuid)> {
+    let proven = recovery.rollouts.servers.values().filter_map(|rollout| rollout.proven.as_ref());
+    let volumes = proven.flat_map(|proven| &proven.container.volumes);
+    volumes.map(|volume| (volume.identity.clone(), uid)).collect()
+}
+
+/// The gateway that has a volume: one with a container on it, before all one that runs, or else one that would make
+/// such a container again.
+fn holder(
+    volume: &ObservedVolume,
+    containers: &[FoundContainer],
+    ways_back: &[(VolumeIdentity, Uuid)],
+) -> Option<Uuid> {
+    let identity = &volume.identity;
+    let has_it = |container: &&FoundContainer| {
+        container.identity.owner == identity.owner
+            && container.identity.key.namespace == identity.namespace
+            && container.volumes.contains(&volume.name)
+    };
+    let of_container = containers.iter().filter(has_it).max_by_key(|container| container.running);
+    let way_back = ways_back.iter().find(|(of, _)| of.is_same(identity));
+    of_container.map(|container| container.identity.uid).or(way_back.map(|(_, uid)| *uid))
 }
 
 fn parse<T: serde::de::DeserializeOwned>(text: Option<&str>, key: &GatewayKey) -> Result<T, Failure> {
@@ -196,6 +241,9 @@ fn slot(text: &str) -> Option<LeaseSlot> {
 
 #[cfg(test)]
 mod tests {
+    use bowline_core::labels::{Identity, Owner, Role};
+    use bowline_core::volume::VolumeKey;
+
     use super::*;
 
     #[test]
@@ -214,5 +262,69 @@ mod tests {
     fn an_engine_that_carries_nothing_gives_nothing_to_adopt() {
         let failure = adoption(&Found::default(), "default", "h1".to_owned()).unwrap_err();
         assert!(failure.to_string().contains("carries nothing"), "{failure}");
+    }
+
+    fn owner(installation: u128) -> Owner {
+        Owner { instance: "default".to_owned(), installation: Uuid::from_u128(installation) }
+    }
+
+    fn volume(installation: u128) -> ObservedVolume {
+        let identity = VolumeIdentity {
+            owner: owner(installation),
+            host: "h1".to_owned(),
+            namespace: "u1".to_owned(),
+            tenant: Uuid::from_u128(7),
+            key: VolumeKey::new("keeper", "data"),
+        };
+        ObservedVolume { name: "mcp-vol-u1.keeper.data".to_owned(), identity }
+    }
+
+    /// A container of a gateway of this namespace, with the volume.
+    fn container(namespace: &str, uid: u128, running: bool) -> FoundContainer {
+        FoundContainer {
+            id: format!("{uid:064}"),
+            name: format!("mcp-server-{namespace}.{uid}.keeper"),
+            identity: Identity {
+                owner: owner(1),
+                host: "h1".to_owned(),
+                key: GatewayKey::new(namespace, format!("g{uid}")),
+                uid: Uuid::from_u128(uid),
+                role: Role::Server("keeper".to_owned()),
+                spec_hash: "s".to_owned(),
+                generation: 1,
+                epoch: 1,
+            },
+            running,
+            published: None,
+            uid: None,
+            volumes: BTreeSet::from([volume(1).name]),
+        }
+    }
+
+    #[test]
+    fn volumes_that_are_all_that_is_left_are_adopted_with_their_tenants() {
+        let mut found = Found::default();
+        found.volumes = vec![volume(1)];
+        let adoption = adoption(&found, "default", "h1".to_owned()).unwrap();
+        assert_eq!(adoption.installation, Uuid::from_u128(1));
+        assert_eq!(adoption.tenants, BTreeMap::from([("u1".to_owned(), Uuid::from_u128(7))]));
+        assert_eq!(adoption.volumes, [AdoptedVolume { seen: volume(1), holder: None }]);
+        found.volumes.push(volume(2));
+        let failure = super::adoption(&found, "default", "h1".to_owned()).unwrap_err().to_string();
+        assert!(failure.contains("more than one installation") && failure.contains("--volumes"), "{failure}");
+    }
+
+    #[test]
+    fn a_volume_is_held_by_the_gateway_that_runs_on_it_or_would_again() {
+        let held = |containers: &[FoundContainer], ways_back: &[(VolumeIdentity, Uuid)]| {
+            holder(&volume(1), containers, ways_back).map(|uid| uid.as_u128())
+        };
+        let way_back = [(volume(1).identity, Uuid::from_u128(9))];
+        assert_eq!(held(&[container("u1", 3, false), container("u1", 4, true)], &way_back), Some(4));
+        assert_eq!(held(&[container("u1", 4, true), container("u1", 3, false)], &way_back), Some(4));
+        assert_eq!(held(&[container("u1", 3, false)], &way_back), Some(3));
+        assert_eq!(held(&[container("u2", 3, true)], &way_back), Some(9), "of another tenant");
+        let without = FoundContainer { volumes: BTreeSet::new(), ..container("u1", 3, true) };
+        assert_eq!(held(&[without], &[]), None);
     }
 }

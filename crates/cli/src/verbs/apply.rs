@@ -42,6 +42,8 @@ fn to_wait_for(response: &ApplyResponse) -> Applied {
             Kind::Gateway => {
                 applied.gateways.insert(object.key.clone());
             }
+            // What a Secret's values do is seen when the controller has opened them: no version tells of it.
+            Kind::Secret => {}
             // What was so already keeps nobody waiting for what others do with it.
             Kind::ClusterCatalog | Kind::Catalog if object.outcome == Outcome::Unchanged => {}
             Kind::ClusterCatalog | Kind::Catalog => {

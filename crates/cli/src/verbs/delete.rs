@@ -43,7 +43,7 @@ fn keys(args: &DeleteArgs) -> Result<Vec<ObjectKey>, Failure> {
         return Ok(targets.keys);
     }
     let files = input::read(&args.filename)?;
-    let parsed = files.iter().map(|file| parse(&file.text, file.name.as_deref()));
+    let parsed = files.iter().map(|file| parse(file.text.expose(), file.name.as_deref()));
     let parsed = parsed.reduce(Parsed::and).unwrap_or_default();
     if !parsed.is_ok() {
         let errors = parsed.diagnostics.into_iter().filter(Diagnostic::is_error).collect();

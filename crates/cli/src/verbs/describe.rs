@@ -28,7 +28,7 @@ pub(crate) async fn run(args: DescribeArgs, ui: &mut Ui) -> Result<(), Failure> 
         };
         let events = match object.kind {
             Kind::Gateway => client.get::<EventList>(&format!("{path}/events")).await?.items,
-            Kind::ClusterCatalog | Kind::Catalog => Vec::new(),
+            Kind::ClusterCatalog | Kind::Catalog | Kind::Secret => Vec::new(),
         };
         let users = if key.kind.is_catalog() { users(&client, key).await? } else { Vec::new() };
         if index > 0 {

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use bowline_api::wire::{ApplyRequest, ApplyResponse, Object};
-use bowline_core::object::ObjectKey;
+use bowline_api::wire::{ApplyRequest, ApplyResponse, Object, Outcome};
+use bowline_core::object::{Kind, ObjectKey};
 use serde::Serialize;
 use serde_json::Value;
 use similar::TextDiff;
@@ -43,6 +43,12 @@ async fn compare(args: &DiffArgs, ui: &mut Ui) -> Result<bool, Failure> {
         let live = live(&client, &applied.key).await?;
         let text = difference(&applied.key, live.as_ref(), &object)?;
         differs |= !text.is_empty();
+        if text.is_empty() && applied.key.kind == Kind::Secret && applied.outcome == Outcome::Configured {
+            ui.say(format_args!(
+                "note: nobody can read the values of {}: they are not compared",
+                applied.key
+            ));
+        }
         ui.out(text)?;
     }
     Ok(differs)

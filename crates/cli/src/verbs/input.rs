@@ -17,7 +17,7 @@ pub(crate) fn read(paths: &[impl AsRef<Path>]) -> Result<Vec<InputFile>, Failure
     for path in paths {
         let path = path.as_ref();
         if path == Path::new("-") {
-            files.push(InputFile { name: None, text: text(std::io::stdin().lock(), path)? });
+            files.push(InputFile { name: None, text: text(std::io::stdin().lock(), path)?.into() });
         } else if path.is_dir() {
             files.extend(directory(path)?);
         } else {
@@ -48,7 +48,7 @@ fn directory(path: &Path) -> Result<Vec<InputFile>, Failure> {
 fn file(path: &Path) -> Result<InputFile, Failure> {
     let opened = fs::File::open(path)
         .map_err(|error| Failure::user(format!("cannot read {}", path.display())).because(&error))?;
-    Ok(InputFile { name: Some(path.display().to_string()), text: text(opened, path)? })
+    Ok(InputFile { name: Some(path.display().to_string()), text: text(opened, path)?.into() })
 }
 
 fn text(reader: impl Read, path: &Path) -> Result<String, Failure> {
@@ -75,7 +75,7 @@ mod tests {
         }
         fs::create_dir(home.path().join("below.yaml")).unwrap();
         let files = read(&[home.path()]).unwrap();
-        let texts: Vec<_> = files.iter().map(|file| file.text.as_str()).collect();
+        let texts: Vec<_> = files.iter().map(|file| file.text.expose()).collect();
         assert_eq!(texts, ["a.yml", "b.yaml", "c.json"]);
         assert_eq!(files[0].name.as_deref(), Some(home.path().join("a.yml").to_str().unwrap()));
     }

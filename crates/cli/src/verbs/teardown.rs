@@ -1,7 +1,10 @@
 //! `teardown`: removes everything of an instance by its labels, from the Engine alone.
 
+use std::collections::BTreeSet;
+
 use bowline_api::wire::VersionInfo;
 use bowline_host::Found;
+use uuid::Uuid;
 
 use crate::args::TeardownArgs;
 use crate::client::Client;
@@ -25,7 +28,7 @@ pub(crate) async fn run(args: TeardownArgs, ui: &mut Ui) -> Result<(), Failure> 
         ui.say(format_args!("There is nothing of the instance {}.", args.instance));
         return Ok(());
     }
-    let installations = found.installations();
+    let installations = installations(&found, args.volumes);
     if installations.len() > 1 {
         let ids: Vec<_> = installations.iter().map(ToString::to_string).collect();
         return Err(Failure::user(format!(
@@ -63,6 +66,15 @@ pub(crate) async fn run(args: TeardownArgs, ui: &mut Ui) -> Result<(), Failure> 
     }
     let failed: Vec<_> = torn_down.failed.iter().map(|(what, why)| format!("{what}: {why}")).collect();
     Err(Failure::ours(format!("not everything was removed\n  {}", failed.join("\n  "))))
+}
+
+/// Whose objects would be removed. Volumes that an earlier installation has left are not taken for this one's.
+fn installations(found: &Found, with_volumes: bool) -> BTreeSet<Uuid> {
+    let mut installations = found.installations();
+    if with_volumes {
+        installations.extend(found.installations_of_volumes());
+    }
+    installations
 }
 
 /// A running `serve` would make anew what is removed here.
@@ -108,4 +120,31 @@ fn summary(found: &Found, volumes: usize) -> String {
         found.networks.len(),
         found.trees.len()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use bowline_core::labels::Owner;
+    use bowline_core::volume::{ObservedVolume, VolumeIdentity, VolumeKey};
+
+    use super::*;
+
+    fn volume(installation: u128) -> ObservedVolume {
+        let identity = VolumeIdentity {
+            owner: Owner { instance: "default".to_owned(), installation: Uuid::from_u128(installation) },
+            host: "h1".to_owned(),
+            namespace: "u1".to_owned(),
+            tenant: Uuid::from_u128(7),
+            key: VolumeKey::new("keeper", "data"),
+        };
+        ObservedVolume { name: format!("v{installation}"), identity }
+    }
+
+    #[test]
+    fn volumes_that_go_count_with_their_installations_and_those_that_stay_do_not() {
+        let mut found = Found::default();
+        found.volumes = vec![volume(1), volume(2), volume(1)];
+        assert_eq!(installations(&found, true), [1, 2].map(Uuid::from_u128).into());
+        assert_eq!(installations(&found, false), BTreeSet::new());
+    }
 }

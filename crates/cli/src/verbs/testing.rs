@@ -7,7 +7,7 @@ use bowline_api::wire::{Bookmark, WatchEvent};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
 /// What is told of a request such as `GET /v1/gateways`: status and body.
@@ -21,6 +21,11 @@ pub(super) struct FakeApi {
 impl FakeApi {
     /// An API that answers each request by its method and path.
     pub(super) fn answering(answer: impl Fn(&str) -> Answer + Send + Sync + 'static) -> Self {
+        Self::hearing(move |request, _body| answer(request))
+    }
+
+    /// An API that answers each request by its method and path, and by its body.
+    pub(super) fn hearing(answer: impl Fn(&str, &str) -> Answer + Send + Sync + 'static) -> Self {
         let home = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(home.path().join("api.sock")).unwrap();
         tokio::spawn(async move {
@@ -44,16 +49,25 @@ fn path(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// Reads one request without a body and answers it.
-async fn exchange(stream: UnixStream, answer: &(impl Fn(&str) -> Answer + Sync)) -> io::Result<()> {
+/// Reads one request and answers it.
+async fn exchange(stream: UnixStream, answer: &(impl Fn(&str, &str) -> Answer + Sync)) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
     let mut first = String::new();
     stream.read_line(&mut first).await?;
     let mut line = String::new();
+    let mut length = 0;
     while stream.read_line(&mut line).await? > 2 {
+        if let Some((name, value)) = line.split_once(':')
+            && name.eq_ignore_ascii_case("content-length")
+        {
+            length = value.trim().parse().unwrap();
+        }
         line.clear();
     }
-    let (status, body) = answer(first.trim_end().trim_end_matches(" HTTP/1.1"));
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await?;
+    let body = String::from_utf8(body).unwrap();
+    let (status, body) = answer(first.trim_end().trim_end_matches(" HTTP/1.1"), &body);
     // A watch is read line by line; the line's end harms no other answer.
     let text = format!(
         "HTTP/1.1 {status} Said\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}\n",

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
 use crate::args::{Format, GetArgs, VolumeCommand, VolumeRmArgs, deadline, describe as age};
-use crate::client::Client;
+use crate::client::{Client, RequestError};
 use crate::failure::Failure;
 use crate::output::{Table, json, yaml};
 use crate::ui::Ui;
@@ -46,21 +46,43 @@ pub(crate) async fn get(args: &GetArgs, ui: &mut Ui) -> Result<(), Failure> {
     ui.out(text(&list, args.output, Utc::now())?)
 }
 
+/// One that does not exist or that somebody uses keeps none of the others; it is a failure at the end.
 async fn remove(args: VolumeRmArgs, ui: &mut Ui) -> Result<(), Failure> {
     let client = args.api.client()?;
     let deadline = deadline(args.timeout);
     let namespace = &args.namespace;
     let mut asked = Vec::with_capacity(args.volumes.len());
+    let mut refused = Vec::new();
     for name in &args.volumes {
         let path = format!("/v1/namespaces/{namespace}/volumes/{}", name.0);
-        client.delete::<VolumeList>(&path).await?;
-        asked.push(name.0.to_string());
+        match client.delete::<VolumeList>(&path).await {
+            Ok(_) => asked.push(name.0.to_string()),
+            Err(RequestError::Refused(problem)) if matches!(problem.status, 404 | 409) => {
+                refused.push(problem);
+            }
+            Err(error) => {
+                told(namespace, &asked, "removing", ui)?;
+                return Err(error.into());
+            }
+        }
     }
-    if args.wait {
-        gone(&client, namespace, &asked, deadline).await?;
+    if args.wait
+        && let Err(failure) = gone(&client, namespace, &asked, deadline).await
+    {
+        refused.iter().for_each(|problem| ui.say(format_args!("error: {}", problem.detail)));
+        return Err(failure);
     }
-    let word = if args.wait { "removed" } else { "removing" };
-    asked.iter().try_for_each(|name| ui.line(format_args!("volume {namespace}/{name} {word}")))
+    told(namespace, &asked, if args.wait { "removed" } else { "removing" }, ui)?;
+    if refused.len() > 1 {
+        let problems: Vec<_> = refused.iter().map(|problem| problem.detail.as_str()).collect();
+        return Err(Failure::user(format!("these were not removed:\n  {}", problems.join("\n  ")))
+            .hint(format!("bowline get volumes -n {namespace}")));
+    }
+    refused.pop().map_or(Ok(()), |problem| Err(RequestError::Refused(problem).into()))
+}
+
+fn told(namespace: &str, volumes: &[String], word: &str, ui: &mut Ui) -> Result<(), Failure> {
+    volumes.iter().try_for_each(|name| ui.line(format_args!("volume {namespace}/{name} {word}")))
 }
 
 /// Waits until these volumes of the namespace, as `server/volume`, are gone.

@@ -21,8 +21,8 @@ use crate::ui::Ui;
 
 pub(crate) mod settled;
 
-/// Reasons of a failed server that only another specification or catalog cures: there is nothing to wait for.
-const INCURABLE: [&str; 9] = [
+/// Reasons of a failed server that only another specification, catalog or Secret cures: there is nothing to wait for.
+const INCURABLE: [&str; 10] = [
     "UnknownServer",
     "Unsupported",
     "InvalidConfig",
@@ -32,6 +32,7 @@ const INCURABLE: [&str; 9] = [
     "BadLease",
     "HostPathNotAllowed",
     "InvalidVolume",
+    "SecretUnusable",
 ];
 
 /// Runs `wait`.

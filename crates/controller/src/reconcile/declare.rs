@@ -57,6 +57,7 @@ pub(super) fn declare(record: GatewayRecord, placement: &Placement) -> Result<De
         tokens,
         tokens_revision,
         pins,
+        secrets: BTreeMap::new(),
         rollouts,
         requests,
         volumes: VolumeClaims::default(),

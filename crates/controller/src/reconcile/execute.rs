@@ -33,7 +33,12 @@ impl<W: World> Reconciler<W> {
                 skipped.insert(unit);
                 continue;
             }
-            let done = self.world.execute(key, step).await;
+            let done = match step {
+                Step::WriteSecrets { uid, path, revision, sources } => {
+                    self.write_secrets(key, *uid, path, revision, sources).await?
+                }
+                step => self.world.execute(key, step).await,
+            };
             if step.changes_engine() {
                 tracing::info!(%step, ok = done.is_ok(), "step");
             }
@@ -107,6 +112,7 @@ impl<W: World> Reconciler<W> {
             Step::RenameContainer { .. }
             | Step::EnsureDirectory { .. }
             | Step::WriteFile { .. }
+            | Step::WriteSecrets { .. }
             | Step::RemovePath { .. }
             | Step::SetRestart { .. }
             | Step::ReloadGateway { .. } => "Changed",

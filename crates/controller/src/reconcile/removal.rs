@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use bowline_core::desired::Requests;
 use bowline_core::floor;
 use bowline_core::lease::{Holder, LeaseKind, LeaseSlot};
 use bowline_core::object::GatewayKey;
@@ -16,8 +17,11 @@ use super::{ReconcileError, Reconciler, previous_status};
 use crate::leases::RESERVATION;
 use crate::world::World;
 
-/// Removals have no specification: their failures are remembered under this word.
-const REVISION: &str = "removal";
+/// Removals have no specification: their failures are remembered under this word, and under how often users asked for
+/// something, so that `bowline retry` forgets them.
+fn revision(requests: i64) -> String {
+    format!("removal/{requests}")
+}
 
 impl<W: World> Reconciler<W> {
     /// Removes what is left of a gateway that is being deleted or was never declared. Leases are given back and
@@ -30,7 +34,9 @@ impl<W: World> Reconciler<W> {
         let uid = record.map_or(Uuid::nil(), |record| record.object.metadata.uid);
         let generation = record.map_or(0, |record| record.object.metadata.generation);
         let observed = self.world.observe(key, &BTreeSet::new()).await?;
-        let (holds, _) = self.memory.recall(key, REVISION);
+        let requests = record.map_or(0, |record| Requests::total(&record.requests));
+        let revision = revision(requests);
+        let (holds, _) = self.memory.recall(key, &revision);
         let plan = plan(None, &observed, &holds, Utc::now());
         floor::check(&plan, key, &self.settings)?;
         self.prober.forget(uid);
@@ -41,13 +47,15 @@ impl<W: World> Reconciler<W> {
             }
             return Ok(Outcome::Settled);
         }
-        self.execute(key, uid, REVISION, &plan).await?;
-        let (holds, failures) = self.memory.recall(key, REVISION);
+        self.execute(key, uid, &revision, &plan).await?;
+        let (holds, failures) = self.memory.recall(key, &revision);
         if let Some(record) = record
             && let Some(placement) = &record.placement
         {
             let previous = previous_status(&record.object);
-            let status = report::terminating(generation, &observed, &failures, previous.as_ref(), Utc::now());
+            let now = Utc::now();
+            let status =
+                report::terminating(generation, requests, &observed, &failures, previous.as_ref(), now);
             self.report(uid, placement.epoch, previous.as_ref(), &status).await?;
         }
         Ok(self.next(&plan, holds.values().min().copied()))

@@ -16,14 +16,18 @@ use crate::world::World;
 const REMOVAL_RETRY: Duration = Duration::from_secs(1);
 
 impl<W: World> Reconciler<W> {
-    /// Claims the volumes that the gateway's servers need; what another gateway has is a problem of that volume.
-    /// Says whether there are any.
+    /// Claims the volumes that the gateway's servers need; what another gateway has is a problem of that volume. One
+    /// that is paused claims nothing. Says whether there are any.
     pub(super) async fn claim_volumes(&self, declared: &mut Declared) -> Result<bool, ReconcileError> {
         let needs = declared.volume_needs();
         if needs.is_empty() {
             return Ok(false);
         }
         let (uid, namespace) = (declared.metadata.uid, declared.key().namespace);
+        if declared.is_paused() {
+            declared.volumes = self.store.foresee_volumes(self.host, uid, &namespace, &needs).await?;
+            return Ok(true);
+        }
         declared.volumes = match self.store.claim_volumes(self.host, uid, &namespace, &needs).await {
             Ok(claims) => claims,
             Err(GatewayError::Gone) => return Err(ReconcileError::Gone),
@@ -47,11 +51,13 @@ impl<W: World> Reconciler<W> {
     }
 }
 
+/// Whether the gateway keeps a volume. What it only waits with goes to whoever can use it: a server whose other volumes
+/// are somebody else's has no container, and would keep that one waiting in turn.
 fn is_needed(key: &VolumeKey, declared: &Declared, observed: &Observed) -> bool {
     let role = Role::Server(key.server.clone());
     let rollout = declared.rollouts.of(&Unit::Server(key.server.clone()));
     let way_back = rollout.and_then(|rollout| rollout.proven.as_ref());
-    declared.may_use(key)
+    (declared.may_use(key) && !declared.volumes.block(&key.server))
         || observed.containers.iter().any(|container| container.identity.role == role)
         || way_back.is_some_and(|proven| proven.container.volumes.iter().any(|v| v.identity.key == *key))
 }

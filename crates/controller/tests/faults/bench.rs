@@ -1,4 +1,4 @@
-//! What a fault is tried on: a real Postgres, a gateway of two servers, and a life in three acts.
+//! What a fault is tried on: a real Postgres, a gateway of two servers, and a life in five acts.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
@@ -7,22 +7,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bowline_controller::{Prober, Reconciler};
-use bowline_core::container::ContainerSpec;
 use bowline_core::desired::Settings;
 use bowline_core::labels::Owner;
-use bowline_core::lease::{Holder, LeaseKind, LeaseSlot, Ranges, Subnet};
+use bowline_core::lease::{LeaseKind, LeaseSlot, Ranges};
 use bowline_core::object::GatewayKey;
-use bowline_core::resource::parse;
+use bowline_core::resource::{Resource, SecretObject, parse};
 use bowline_core::rollout::Rollouts;
 use bowline_core::schedule::Outcome;
 use bowline_core::status::GatewayStatus;
 use bowline_core::step::FailureClass;
 use bowline_store::embedded::{Embedded, Options};
-use bowline_store::{GatewayRecord, Put, Store};
+use bowline_store::{GatewayRecord, Keyring, OtherKeys, PrivateKey, Put, Store};
 use chrono::Utc;
 use futures::FutureExt;
 use uuid::Uuid;
 
+use crate::portrait::Portrait;
 use crate::world::{BAD_GATEWAY, BAD_WORD, Fault, SimWorld, Strike};
 
 /// The name of every gateway.
@@ -34,7 +34,8 @@ const LOOK: Duration = Duration::from_millis(100);
 /// A wait that no test sits out.
 const LONG_WAIT: Duration = Duration::from_secs(60);
 
-/// A server with a network and one without; the second catalog entry changes and the first server goes.
+/// A server with a network, one without, and one with a secret; the second catalog entry changes, the first server
+/// goes, and the third comes.
 const CATALOG: &str = "
 apiVersion: bowline.dev/v1alpha1
 kind: ClusterCatalog
@@ -43,17 +44,25 @@ spec:
   registry:
     fetch: { type: server, image: 'localhost/fetch:1' }
     time: { type: server, image: 'localhost/time:1', disableNetwork: true, command: ['{{time.mode|or:good}}'] }
-    late: { type: server, image: 'localhost/late:1', disableNetwork: true }
+    late:
+      type: server
+      image: 'localhost/late:1'
+      disableNetwork: true
+      secrets: [{ name: late.token, env: LATE_TOKEN }]
+    keeper: { type: server, image: 'localhost/keeper:1', disableNetwork: true, volumes: ['a:/a', 'b:/b'] }
 ";
+
+/// The one key for which everything here is sealed.
+const KEY: &str = "bowline-key-v1 MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 
 /// What happens to a gateway in one act, from the state in which the one before it left the world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Act {
     /// It is declared with two servers.
     Declared,
-    /// One server gets other limits, one goes and one comes.
+    /// One server gets other limits, one goes and one comes, which has a secret.
     Changed,
-    /// The gateway gets another image and a server another profile: both are replaced.
+    /// The gateway gets another image, a server another profile, and one another value of its secret: all are replaced.
     Replaced,
     /// The gateway gets an image that does not run and a server an argument with which it does not: both go back.
     RolledBack,
@@ -84,6 +93,7 @@ where
         };
         let server = Embedded::start(options).await.unwrap();
         let store = Store::open(&server.database(), "test").await.unwrap();
+        store.register_keys(&keyring()).await.unwrap();
         apply(&store, CATALOG).await;
         let outcome = AssertUnwindSafe(test(store.clone())).catch_unwind().await;
         store.close().await;
@@ -94,8 +104,13 @@ where
     });
 }
 
+/// The keys of every controller here.
+pub(crate) fn keyring() -> Keyring {
+    Keyring::from_iter(PrivateKey::from_text(KEY))
+}
+
 /// Writes every object of the text.
-async fn apply(store: &Store, yaml: &str) {
+pub(crate) async fn apply(store: &Store, yaml: &str) {
     let parsed = parse(yaml, None);
     assert!(parsed.is_ok(), "{:?}", parsed.diagnostics);
     let mut tx = store.begin_write().await.unwrap();
@@ -106,11 +121,14 @@ async fn apply(store: &Store, yaml: &str) {
             key: &key,
             spec: &spec,
             labels: &none,
-            annotations: &none,
+            annotations: &located.resource.metadata().annotations,
             managed_by: "cli",
             expected_version: None,
         };
         tx.put(put).await.unwrap();
+        if let Resource::Secret(SecretObject { values: Some(values), .. }) = &located.resource {
+            tx.set_secret_values(&key, values, OtherKeys::Remove).await.unwrap();
+        }
     }
     tx.commit().await.unwrap();
 }
@@ -119,15 +137,11 @@ async fn apply(store: &Store, yaml: &str) {
 pub(crate) struct Bench {
     store: Store,
     pub(crate) world: Arc<SimWorld>,
-    host: Uuid,
-    key: GatewayKey,
+    pub(crate) host: Uuid,
+    pub(crate) key: GatewayKey,
     prober: Arc<Prober>,
     reconciler: Reconciler<SimWorld>,
 }
-
-/// Everything that is left of a gateway when its controller has come to rest, in words without what differs from
-/// one life to the next (ids and the tenant's name).
-pub(crate) type Portrait = Vec<String>;
 
 impl Bench {
     /// A gateway that nothing has happened to; `number` tells it from all others in this database.
@@ -137,19 +151,40 @@ impl Bench {
         let host = store.register_host(&format!("h{number}")).await.unwrap().id;
         let key = GatewayKey::new(format!("u{number}"), NAME);
         let prober = Arc::new(Prober::default());
-        let reconciler = reconciler(store, &world, &prober, host);
+        let reconciler = reconciler(store, keyring(), &world, &prober, host);
         Self { store: store.clone(), world, host, key, prober, reconciler }
     }
 
     /// A controller that remembers nothing, as after a restart.
     pub(crate) fn restart(&mut self) {
+        self.restart_with(keyring());
+    }
+
+    /// A controller with these keys that remembers nothing.
+    pub(crate) fn restart_with(&mut self, keyring: Keyring) {
         self.prober = Arc::new(Prober::default());
-        self.reconciler = reconciler(&self.store, &self.world, &self.prober, self.host);
+        self.reconciler = reconciler(&self.store, keyring, &self.world, &self.prober, self.host);
+    }
+
+    /// Writes the Secret of the tenant: exactly this value.
+    pub(crate) async fn set_secret(&self, key: &str, value: &str) {
+        let namespace = &self.key.namespace;
+        let secret = format!(
+            "apiVersion: bowline.dev/v1alpha1
+kind: Secret
+metadata: {{ namespace: {namespace}, name: mine }}
+stringData: {{ {key}: {value:?} }}"
+        );
+        apply(&self.store, &secret).await;
     }
 
     /// Writes into the database what the act asks for.
     pub(crate) async fn ask(&self, act: Act) {
-        let namespace = &self.key.namespace;
+        match act {
+            Act::Changed => self.set_secret("late.token", "first").await,
+            Act::Replaced => self.set_secret("late.token", "second").await,
+            Act::Declared | Act::RolledBack | Act::Deleted => {}
+        }
         let (image, servers) = match act {
             Act::Declared => ("localhost/gateway:1", "[fetch, time]".to_owned()),
             Act::Changed => (
@@ -169,11 +204,17 @@ impl Bench {
                 return;
             }
         };
+        self.declare(image, &servers).await;
+    }
+
+    /// Writes the Gateway.
+    pub(crate) async fn declare(&self, image: &str, servers: &str) {
+        let namespace = &self.key.namespace;
         let gateway = format!(
             "apiVersion: bowline.dev/v1alpha1
 kind: Gateway
 metadata: {{ namespace: {namespace}, name: {NAME} }}
-spec: {{ catalogs: [base], image: '{image}', servers: {servers} }}"
+spec: {{ catalogs: [base], secretRefs: [{{ name: mine }}], image: '{image}', servers: {servers} }}"
         );
         apply(&self.store, &gateway).await;
     }
@@ -229,7 +270,7 @@ spec: {{ catalogs: [base], image: '{image}', servers: {servers} }}"
     }
 
     /// The units in whose place an earlier revision runs.
-    async fn failed(&self) -> Vec<String> {
+    pub(crate) async fn failed(&self) -> Vec<String> {
         let Some(rollouts) = self.record().await.and_then(|record| record.rollouts) else {
             return Vec::new();
         };
@@ -279,83 +320,18 @@ spec: {{ catalogs: [base], image: '{image}', servers: {servers} }}"
     }
 
     /// How many values are leased on this host, whoever holds them.
-    async fn leased(&self) -> usize {
+    pub(crate) async fn leased(&self) -> usize {
         let mut count = 0;
         for kind in [LeaseKind::Port, LeaseKind::Uid, LeaseKind::Subnet] {
             count += self.store.taken(self.host, kind).await.unwrap().len();
         }
         count
     }
-
-    /// What is left, and that it is sound by itself.
-    pub(crate) async fn portrait(&self) -> Portrait {
-        assert_eq!(self.world.violations(), Vec::<String>::new(), "{:#?}", self.world.log());
-        let leases = self.leases().await;
-        assert_eq!(self.leased().await, leases.len(), "a lease without a holder");
-        let failed = self.failed().await.into_iter().map(|unit| format!("failed {unit}"));
-        let leased =
-            leases.iter().map(|(slot, value)| format!("lease {} {} {value}", slot.kind, slot.holder));
-        let mut lines: Vec<String> = leased.chain(failed).collect();
-        for (seen, spec) in self.world.containers() {
-            // Limits are what they are now, wherever they came from.
-            let spec = ContainerSpec { limits: seen.live.limits, ..spec };
-            let (name, networks) = (&seen.name, seen.live.networks.len());
-            lines.push(format!("container {name} {:?} {} {networks} {spec:?}", seen.state, seen.restarts));
-        }
-        for (seen, spec) in self.world.networks() {
-            lines.push(format!("network {} {spec:?}", seen.name));
-        }
-        for (uid, tree) in self.world.trees() {
-            // Two files carry uid and times; their presence is compared, and whether they are true is checked by
-            // the plan that found nothing to do.
-            let told = |path: &str| !matches!(path, "recovery.json" | "config/gateway.json");
-            for (path, entry) in tree {
-                let shown = if told(&path) { format!("{entry:?}") } else { String::new() };
-                lines.push(format!("path {uid}/{path} {shown}"));
-            }
-        }
-        if let Some(record) = self.record().await {
-            lines = lines
-                .iter()
-                .map(|line| line.replace(&record.object.metadata.uid.to_string(), "UID"))
-                .collect();
-        }
-        let namespace = &self.key.namespace;
-        for line in &mut lines {
-            *line = line.replace(&format!("-{namespace}"), "-TENANT");
-        }
-        lines.sort();
-        lines
-    }
-}
-
-impl Bench {
-    /// The portrait without what a collision on the host may change: the port, the subnet and names.
-    pub(crate) async fn without_places(&self, portrait: &Portrait) -> Portrait {
-        let Some(record) = self.record().await else { return portrait.clone() };
-        let digits = record.object.metadata.uid.simple().to_string();
-        let leased = |kind| record.leases.get(&LeaseSlot::new(kind, Holder::Gateway)).copied();
-        let mut places = vec![(format!("_default_{}", &digits[24..]), "")];
-        // The first of each range is what an undisturbed gateway has.
-        for port in [Some(20000), leased(LeaseKind::Port)].into_iter().flatten() {
-            places.push((port.to_string(), "PORT"));
-        }
-        let first = i64::from(u32::from(std::net::Ipv4Addr::new(10, 213, 0, 0)));
-        for subnet in [Some(first), leased(LeaseKind::Subnet)].into_iter().flatten() {
-            places.push((subnet.to_string(), "SUBNET"));
-            places.extend(Subnet::from_lease(subnet).map(|subnet| (subnet.0.to_string(), "SUBNET")));
-        }
-        let replaced = |line: &String| {
-            places.iter().fold(line.clone(), |line, (from, to)| line.replace(from.as_str(), to))
-        };
-        let mut lines: Vec<_> = portrait.iter().map(replaced).collect();
-        lines.sort();
-        lines
-    }
 }
 
 fn reconciler(
     store: &Store,
+    keyring: Keyring,
     world: &Arc<SimWorld>,
     prober: &Arc<Prober>,
     host: Uuid,
@@ -374,5 +350,5 @@ fn reconciler(
             subnets: "10.213.0.0/16".parse().unwrap(),
         },
     };
-    Reconciler::new(store.clone(), Arc::clone(world), Arc::clone(prober), settings, host)
+    Reconciler::new(store.clone(), keyring, Arc::clone(world), Arc::clone(prober), settings, host)
 }

@@ -6,7 +6,11 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 #![allow(clippy::print_stdout, reason = "the counts are part of the result")]
 
+mod asked;
 mod bench;
+mod portrait;
+mod secrets;
+mod volumes;
 mod world;
 
 use std::time::{Duration, Instant};
@@ -19,7 +23,8 @@ use bowline_core::step::FailureClass;
 use bowline_store::Store;
 use futures::StreamExt;
 
-use bench::{Act, Bench, Portrait, with_store};
+use bench::{Act, Bench, with_store};
+use portrait::Portrait;
 use world::{Fault, Moment, Strike};
 
 /// Lives that are played side by side: they wait for holds and for Postgres most of the time.

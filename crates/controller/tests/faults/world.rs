@@ -12,15 +12,18 @@ use bowline_core::container::{ContainerSpec, NetworkSpec};
 use bowline_core::labels::Role;
 use bowline_core::lease::LeaseKind;
 use bowline_core::object::GatewayKey;
-use bowline_core::observed::{Observed, ObservedContainer, ObservedNetwork, Tree};
+use bowline_core::observed::{Entry, Observed, ObservedContainer, ObservedNetwork, Tree};
 use bowline_core::step::{FailureClass, Step, StepFailure};
 use bowline_core::volume::ObservedVolume;
+use chrono::{DateTime, Utc};
 use tokio::sync::Notify;
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
 pub(crate) use state::{BAD_GATEWAY, BAD_WORD};
 use state::{State, failure};
 
+mod files;
 mod state;
 
 /// When a fault strikes.
@@ -84,6 +87,11 @@ impl SimWorld {
         self.lock().broken.insert(role, class);
     }
 
+    /// Lets no registry have this image, and the Engine neither; it was asked for often, the last time just now.
+    pub(crate) fn lose_image(&self, image: &str) {
+        self.lock().unpullable.insert(image.to_owned(), (Utc::now(), 8));
+    }
+
     /// What must never have been true and was.
     pub(crate) fn violations(&self) -> Vec<String> {
         self.lock().violations.clone()
@@ -102,6 +110,21 @@ impl SimWorld {
     /// The files and directories.
     pub(crate) fn trees(&self) -> BTreeMap<Uuid, Tree> {
         self.lock().trees.clone()
+    }
+
+    /// The values in each secret file.
+    pub(crate) fn secrets(&self) -> BTreeMap<(Uuid, String), Vec<(String, String)>> {
+        self.lock().secrets.clone()
+    }
+
+    /// Lets somebody change every secret file, so that none is any more what was written.
+    pub(crate) fn spoil_secrets(&self) {
+        let entries = &mut self.lock().trees;
+        for entry in entries.values_mut().flat_map(BTreeMap::values_mut) {
+            if let Entry::Secret { revision, .. } = entry {
+                revision.clear();
+            }
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -151,6 +174,32 @@ impl SimWorld {
         }
         Ok(seen)
     }
+
+    /// A call that changes something; `name` is what a strike may find taken.
+    async fn change(
+        &self,
+        what: String,
+        name: Option<&str>,
+        change: impl FnOnce(&mut State) -> Result<(), StepFailure>,
+    ) -> Result<(), StepFailure> {
+        let call = self.count(|| what);
+        match self.struck(call, Moment::Before) {
+            Struck::No => {}
+            Struck::Crash => return self.crash().await,
+            Struck::Fail(class) => {
+                if let (FailureClass::NameTaken, Some(name)) = (class, name) {
+                    self.lock().taken_names.insert(name.to_owned());
+                }
+                return Err(failure(class, "struck by the test"));
+            }
+        }
+        let done = change(&mut self.lock());
+        match self.struck(call, Moment::After) {
+            Struck::No => done,
+            Struck::Crash => self.crash().await,
+            Struck::Fail(class) => Err(failure(class, "struck by the test after the effect")),
+        }
+    }
 }
 
 impl World for SimWorld {
@@ -166,26 +215,31 @@ impl World for SimWorld {
         .await
     }
 
+    fn forget_failed_pulls(&self, images: &BTreeSet<String>) {
+        for (_, tried) in self.lock().unpullable.iter_mut().filter(|(image, _)| images.contains(*image)) {
+            *tried = (DateTime::UNIX_EPOCH, 0);
+        }
+    }
+
     async fn execute(&self, key: &GatewayKey, step: &Step) -> Result<(), StepFailure> {
-        let call = self.count(|| step.to_string());
-        match self.struck(call, Moment::Before) {
-            Struck::No => {}
-            Struck::Crash => return self.crash().await,
-            Struck::Fail(class) => {
-                if class == FailureClass::NameTaken
-                    && let Step::CreateContainer { name, .. } | Step::CreateNetwork { name, .. } = step
-                {
-                    self.lock().taken_names.insert(name.clone());
-                }
-                return Err(failure(class, "struck by the test"));
-            }
-        }
-        let done = self.lock().execute(key, step);
-        match self.struck(call, Moment::After) {
-            Struck::No => done,
-            Struck::Crash => self.crash().await,
-            Struck::Fail(class) => Err(failure(class, "struck by the test after the effect")),
-        }
+        let name = match step {
+            Step::CreateContainer { name, .. } | Step::CreateNetwork { name, .. } => Some(name.as_str()),
+            _ => None,
+        };
+        self.change(step.to_string(), name, |state| state.execute(key, step)).await
+    }
+
+    async fn write_secrets(
+        &self,
+        _key: &GatewayKey,
+        uid: Uuid,
+        path: &str,
+        revision: &str,
+        values: Vec<(String, Zeroizing<String>)>,
+    ) -> Result<(), StepFailure> {
+        let values = values.into_iter().map(|(env, value)| (env, value.to_string())).collect();
+        let what = format!("write secret file {path}");
+        self.change(what, None, |state| state.write_secrets(uid, path, revision, values)).await
     }
 
     async fn is_free(&self, kind: LeaseKind, value: i64) -> Result<bool, WorldError> {

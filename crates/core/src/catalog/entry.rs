@@ -11,6 +11,8 @@ use crate::yaml::Node;
 
 mod read;
 
+pub(super) use read::is_variable;
+
 /// A catalog entry: the document as it was written, and the fields of it that mean something here.
 ///
 /// Serialises as the document, so that fields which are not used are kept. The document is the truth; the

@@ -111,6 +111,9 @@ fn check_url(url: &str) -> Result<(), &'static str> {
     if !url.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err("has a space or a character that is not ASCII; write it percent-encoded");
     }
+    if url.contains(['<', '>', '"', '`']) {
+        return Err("has a character that no URL has (one of < > \" `); write it percent-encoded");
+    }
     let Some(rest) = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://")) else {
         return Err("does not begin with https:// (or http://)");
     };
@@ -160,7 +163,9 @@ fn check_header(name: &str, value: &str) -> Result<(), &'static str> {
     }
     if value.contains('$') {
         // docker/mcp-gateway takes each `$NAME` from the entry's secrets, and every other `$` vanishes there.
-        return Err("takes its value from a secret (`$`), and secrets are not supported yet");
+        return Err(
+            "takes its value from a secret (`$`), and secrets of a remote server are not supported yet",
+        );
     }
     let is_plain = |c: char| c == ' ' || c.is_ascii_graphic();
     if value.len() > MAX_HEADER || !value.chars().all(is_plain) {
@@ -242,6 +247,10 @@ mod tests {
             ("https://a\\b.example/", "has no host"),
             ("https://a.example/ö", "not ASCII"),
             ("https://a.example/a b", "has a space"),
+            ("https://a.example/<id>", "percent-encoded"),
+            ("https://a.example/x?id=>", "percent-encoded"),
+            ("https://a.example/x?id=\"7\"", "percent-encoded"),
+            ("https://a.example/`id`", "percent-encoded"),
             ("https://[10.0.0.1]/", "no IPv6"),
             ("https://[::1", "does not end"),
         ] {
@@ -264,8 +273,8 @@ mod tests {
             ("Proxy-Authorization", "x", "written by the gateway"),
             ("X Y", "1", "a name that is none"),
             ("X", "a\r\nY: b", "one line"),
-            ("Authorization", "Bearer $TOKEN", "secrets are not supported yet"),
-            ("Authorization", "Bearer ${TOKEN}", "secrets are not supported yet"),
+            ("Authorization", "Bearer $TOKEN", "secrets of a remote server are not"),
+            ("Authorization", "Bearer ${TOKEN}", "secrets of a remote server are not"),
         ] {
             let problem = with(name, value).unwrap_err();
             assert!(problem.starts_with("remote.headers: ") && problem.contains(says), "{name}: {problem}");

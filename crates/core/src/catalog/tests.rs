@@ -68,7 +68,23 @@ fn what_does_not_exist_yet_is_named_by_its_field() {
         "image": "x", "secrets": [{ "name": "a", "env": "A" }], "volumes": ["v:/v"], "user": "1",
         "extraHosts": ["h:1"], "oauth": { "providers": [] },
     });
-    assert_eq!(lacking(all), ["secrets", "user", "extraHosts", "oauth"]);
+    assert_eq!(lacking(all), ["user", "extraHosts", "oauth"]);
+}
+
+#[test]
+fn secrets_are_for_containers_and_go_into_variables_of_their_own() {
+    let with = |secrets: Value, env: Value| lacking(json!({ "image": "x", "secrets": secrets, "env": env }));
+    assert_eq!(with(json!([{ "name": "a", "env": "A" }, { "name": "b", "env": "_B2" }]), json!([])), [""; 0]);
+    for secret in [json!({ "env": "A" }), json!({ "name": "a" }), json!({ "name": "a", "env": "A=B" })] {
+        assert_eq!(with(json!([secret]), json!([])), ["secrets"], "{secret}");
+    }
+    let both = json!([{ "name": "A", "value": "x" }]);
+    assert_eq!(with(json!([{ "name": "a", "env": "A" }]), both), ["secrets"]);
+    let remote = json!({
+        "secrets": [{ "name": "a", "env": "A" }],
+        "remote": { "url": "https://x", "transport_type": "sse", "headers": { "X": "$A" } },
+    });
+    assert_eq!(lacking(remote), ["secrets", "remote.headers"]);
 }
 
 #[test]

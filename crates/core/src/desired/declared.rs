@@ -15,6 +15,7 @@ use crate::object::{GatewayKey, StoredMeta};
 use crate::plan::Unit;
 use crate::resource::{CatalogRef, CatalogSpec, GatewaySpec, PAUSED_ANNOTATION, ServerSpec};
 use crate::rollout::Rollouts;
+use crate::secret::SecretFacts;
 use crate::template::render_server;
 use crate::volume::{self, VolumeClaims, VolumeKey, VolumeRequest};
 
@@ -75,6 +76,9 @@ pub struct Declared {
     /// What the store says of the volumes that it needs.
     #[serde(default)]
     pub volumes: VolumeClaims,
+    /// What the store knows of the Secrets that it needs, by name: those of [`Declared::secret_needs`] that exist.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, SecretFacts>,
     /// Which revision of each container is proven, on trial, or failed.
     pub rollouts: Rollouts,
     /// What users asked for beside the specification, by unit: `gateway`, `server:<registry key>` or `*`.
@@ -89,6 +93,13 @@ pub struct Requests {
     pub restart: i64,
     /// `bowline retry`.
     pub retry: i64,
+}
+
+impl Requests {
+    /// How many requests of any kind these are: what [`crate::status::GatewayStatus::observed_requests`] counts.
+    pub fn total(of_units: &BTreeMap<String, Requests>) -> i64 {
+        of_units.values().map(|Requests { restart, retry }| restart + retry).sum()
+    }
 }
 
 /// One of a gateway's catalogs.
@@ -138,7 +149,7 @@ impl Declared {
     }
 
     /// The catalogs' entries, later catalogs winning.
-    pub(super) fn entries(&self) -> BTreeMap<&str, Merged<'_>> {
+    pub(crate) fn entries(&self) -> BTreeMap<&str, Merged<'_>> {
         catalog::merge(self.catalogs.iter().map(|layer| (&layer.reference, &layer.spec)))
     }
 
@@ -154,7 +165,8 @@ impl Declared {
         self.spec.catalogs.iter().filter(move |wanted| !is_there(wanted))
     }
 
-    /// Digest of what was written about this gateway: its own specification and the catalog entries that it uses.
+    /// Digest of what was written about this gateway: its own specification, the catalog entries that it uses, and the
+    /// versions of the secrets that it names.
     /// What failed for one revision says nothing about another.
     pub fn revision(&self) -> String {
         let entries = self.entries();
@@ -164,7 +176,8 @@ impl Declared {
             .iter()
             .map(|server| entries.get(server.name.as_str()).map(|merged| merged.entry))
             .collect();
-        spec_hash(&(self.metadata.uid, self.metadata.generation, &self.spec, used, &self.requests))
+        let written = (self.metadata.uid, self.metadata.generation, &self.spec, used, &self.requests);
+        spec_hash(&(written, &self.secrets))
     }
 
     /// The leases that the specification needs: uids only for servers that can run in a container.
@@ -199,6 +212,26 @@ impl Declared {
             .collect()
     }
 
+    /// The Secrets of its namespace that the specification names, and those that its proven containers were made with:
+    /// whose facts [`Declared::secrets`] must have.
+    pub fn secret_needs(&self) -> BTreeSet<String> {
+        let references = self.spec.secret_refs.iter().map(|reference| &reference.name);
+        let servers = self.spec.servers.iter().filter(|server| server.is_enabled());
+        let bindings = servers.flat_map(|server| &server.secrets);
+        let bound = bindings.map(|binding| &binding.value_from.secret_key_ref.name);
+        let proven = self.rollouts.servers.values().filter_map(|rollout| rollout.proven.as_ref());
+        let earlier = proven.flat_map(|proven| &proven.container.secrets).map(|source| &source.secret);
+        references.chain(bound).chain(earlier).cloned().collect()
+    }
+
+    /// Whether an enabled server's entry declares a secret.
+    pub(crate) fn declares_secrets(&self) -> bool {
+        let entries = self.entries();
+        let enabled = self.spec.servers.iter().filter(|server| server.is_enabled());
+        let mut used = enabled.filter_map(|server| entries.get(server.name.as_str()));
+        used.any(|merged| !merged.entry.fields().secrets.is_empty())
+    }
+
     /// Whether a server may go on using a volume. One whose entry cannot be rendered just now may: what runs stays.
     pub fn may_use(&self, key: &VolumeKey) -> bool {
         let server = self.spec.servers.iter().find(|server| server.name == key.server);
@@ -213,8 +246,12 @@ impl Declared {
     fn volume_requests(&self, server: &ServerSpec) -> Option<Result<Vec<VolumeRequest>, Unreadable>> {
         let entries = self.entries();
         let entry = entries.get(server.name.as_str()).filter(|_| server.is_enabled())?.entry;
-        if entry.fields().volumes.is_empty() {
+        // A remote server has no container, and so nothing that a volume could be mounted in.
+        if entry.fields().volumes.is_empty() || entry.kind() == ServerKind::Remote {
             return Some(Ok(Vec::new()));
+        }
+        if !catalog::unsupported(entry).is_empty() {
+            return Some(Err(Unreadable));
         }
         let rendered = render_server(&server.name, entry, &server.config).map_err(|_| Unreadable);
         Some(rendered.and_then(|rendered| volume::read_all(&rendered.volumes).map_err(|_| Unreadable)))
@@ -243,7 +280,7 @@ impl Declared {
     }
 }
 
-/// An entry's volumes cannot be read; why is told where its container is desired.
+/// An entry's volumes cannot be read, or nothing can be made of the entry; why is told where its container is desired.
 struct Unreadable;
 
 /// The image ids to which one generation's references were resolved. A tag that moves changes nothing until the

@@ -4,12 +4,12 @@
 //! on the host reaches any, and no chown is needed. Directories of sockets are 0777: the gateway's leased uid
 //! makes its sockets there, and no server has them writable.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use super::servers::Announced;
-use super::{DesiredFile, Pins, Rendering, Requests};
+use super::{DesiredFile, DesiredSecretFile, Pins, Rendering, Requests, secrets};
 use crate::container::spec_hash;
 use crate::gateway_file::{GATEWAY_FILE, GatewayFile, GatewayServer, ServerPlace, TOKENS_FILE, TokensFile};
 use crate::labels::Role;
@@ -17,7 +17,7 @@ use crate::lease::Leases;
 use crate::names;
 use crate::object::{Stored, StoredMeta};
 use crate::resource::CatalogSpec;
-use crate::rollout::{Rollout, Rollouts};
+use crate::rollout::{Failed, Rollout, Rollouts};
 use crate::step::Content;
 
 /// Directory of the gateway's configuration, below its tree.
@@ -28,6 +28,8 @@ pub(super) const SOCKETS: &str = "sockets";
 const CONTROL: &str = "sockets/control";
 /// Directory of the servers' socket directories.
 pub(super) const SERVER_SOCKETS: &str = "sockets/servers";
+/// Directory of the servers' secret directories, below the tree.
+pub const SECRETS: &str = "secrets";
 /// What `bowline adopt` rebuilds a lost database from, below the tree and bound into no container.
 pub const RECOVERY_FILE: &str = "recovery.json";
 
@@ -59,22 +61,28 @@ pub fn server_directory(server: &str) -> String {
     names::path_label(server)
 }
 
-/// The directories of a tree that a container of this role has bound.
-pub fn bound_directories(role: &Role) -> Vec<String> {
+/// The directories of a tree that a container of this role has bound; `has_secrets` tells whether it was made with a
+/// secret file.
+pub fn bound_directories(role: &Role, has_secrets: bool) -> Vec<String> {
     match role {
         Role::Gateway => vec![CONFIG.to_owned(), SOCKETS.to_owned()],
-        Role::Server(server) => vec![format!("{SERVER_SOCKETS}/{}", server_directory(server))],
+        Role::Server(server) => {
+            let sockets = format!("{SERVER_SOCKETS}/{}", server_directory(server));
+            let secrets = has_secrets.then(|| secrets::directory(server));
+            std::iter::once(sockets).chain(secrets).collect()
+        }
         Role::Network => Vec::new(),
     }
 }
 
 /// The directories of a tree that nobody but us writes to: a change in one of them is worth a look.
+/// Where there are secrets, so is one in [`SECRETS`] and in each directory beneath it.
 pub fn watched_directories() -> [&'static str; 4] {
     ["", CONFIG, SOCKETS, SERVER_SOCKETS]
 }
 
 /// All directories, parents first.
-pub(super) fn directories(servers: &[Announced]) -> Vec<(String, u32)> {
+pub(super) fn directories(servers: &[Announced], secret_files: &[DesiredSecretFile]) -> Vec<(String, u32)> {
     let mut directories = vec![
         (String::new(), 0o755),
         (CONFIG.to_owned(), 0o755),
@@ -86,6 +94,11 @@ pub(super) fn directories(servers: &[Announced]) -> Vec<(String, u32)> {
         ServerPlace::Bridge { directory, .. } => Some((format!("{SERVER_SOCKETS}/{directory}"), 0o777)),
         ServerPlace::Remote(_) => None,
     }));
+    if !secret_files.is_empty() {
+        directories.push((SECRETS.to_owned(), 0o755));
+        let own = secret_files.iter().filter_map(|file| file.path.rsplit_once('/'));
+        directories.extend(own.map(|(directory, _)| (directory.to_owned(), 0o755)));
+    }
     directories
 }
 
@@ -161,7 +174,11 @@ impl From<&Announced> for GatewayServer {
 
 /// The records as far as they hold for long. The file changes with what is proven, not with what is tried.
 fn without_trials(rollouts: &Rollouts) -> Rollouts {
-    let settled = |rollout: &Rollout| Rollout { trial: None, ..rollout.clone() };
+    let settled = |rollout: &Rollout| Rollout {
+        trial: None,
+        failed: rollout.failed.clone().map(|failed| Failed { answered: BTreeSet::new(), ..failed }),
+        ..rollout.clone()
+    };
     let servers = rollouts.servers.iter().map(|(name, rollout)| (name.clone(), settled(rollout)));
     Rollouts {
         gateway: settled(&rollouts.gateway),

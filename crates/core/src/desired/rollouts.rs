@@ -9,18 +9,23 @@ use super::{Rendering, Wanted, WantedContainer};
 use crate::floor;
 use crate::labels::Role;
 use crate::lease::{Holder, LeaseKind};
+use crate::observed::ContainerState;
 use crate::plan::Unit;
 use crate::rollout::{Look, Proven, Rollout, Troubles};
+use crate::secret::refresh;
 
 /// Reasons of [`Wanted::Never`] that lie in what was written: an edit that cannot be carried out stops nothing.
-const UNPROVEN: [&str; 7] = [
+const UNPROVEN: [&str; 10] = [
     "InvalidConfig",
+    "InsecureRemote",
     "Unsupported",
     "NoCommand",
     "InvalidImage",
     "UnknownImageUser",
     "HostPathNotAllowed",
     "InvalidVolume",
+    "VolumeInUse",
+    "VolumeRemoving",
 ];
 /// `progressDeadlineSeconds` where the specification says nothing.
 const PROGRESS_DEADLINE: Duration = Duration::from_secs(60);
@@ -66,7 +71,7 @@ impl Rendering<'_> {
                     config_revision,
                     unchanged,
                     proven_servers: self.proven_servers(),
-                    gateway_on_trial: self.declared.rollouts.gateway.trial.is_some(),
+                    gateway_on_trial: self.gateway_on_trial(),
                 };
                 before.advance(container, peer_uid, usable, &look)
             }
@@ -82,12 +87,25 @@ impl Rendering<'_> {
             _ => false,
         };
         let way_back = rollout.proven.as_deref().filter(|proven| stays && usable(proven));
-        let instead = way_back.map(|proven| {
-            let name = self.name_of(&proven.container.identity.role);
-            Box::new(WantedContainer { name, ..proven.container.clone() })
-        });
+        let instead =
+            way_back.and_then(|proven| self.with_todays_secrets(&proven.container)).map(|container| {
+                let name = self.name_of(&container.identity.role);
+                Box::new(WantedContainer { name, ..container })
+            });
         let peer_uid = way_back.and_then(|proven| proven.peer_uid);
         Settled { rollout, instead, peer_uid }
+    }
+
+    /// Whether what answers as the gateway is the revision on trial. It is not while another one still runs, or runs
+    /// again: the one on trial may never come to a container.
+    fn gateway_on_trial(&self) -> bool {
+        let Some(trial) = &self.declared.rollouts.gateway.trial else { return false };
+        !self.observed.containers.iter().any(|seen| {
+            seen.identity.uid == self.uid()
+                && seen.identity.role == Role::Gateway
+                && seen.identity.spec_hash != trial.spec_hash
+                && seen.state == ContainerState::Running
+        })
     }
 
     fn proven_servers(&self) -> BTreeSet<String> {
@@ -101,7 +119,7 @@ impl Rendering<'_> {
     }
 
     /// Whether a proven revision can be made as it was: with leases that are still this gateway's, and of
-    /// directories that are still its own.
+    /// directories that are still its own, and with a value for each of its secrets.
     fn can_be_made(&self, proven: &Proven) -> bool {
         let WantedContainer { identity, spec, .. } = &proven.container;
         let (holder, port) = match &identity.role {
@@ -114,6 +132,7 @@ impl Rendering<'_> {
             && identity.epoch == self.declared.epoch
             && spec.publish.as_ref().map(|publish| i64::from(publish.host_port)) == port
             && spec.user.is_none_or(|user| uid == Some(i64::from(user)))
+            && refresh(&proven.container.secrets, &self.declared.secrets).is_some()
             && floor::admits(identity, spec, self.settings)
     }
 }

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    DesiredServer, Pins, Rendering, TMP_BYTES, Wanted, files, limits, server_defaults, server_directory,
+    DesiredSecretFile, DesiredServer, Pins, Rendering, TMP_BYTES, Wanted, files, limits, secrets,
+    server_defaults, server_directory,
 };
 use crate::catalog::{self, Merged, Network, ServerEntry, ServerKind};
 use crate::container::{Bind, ContainerSpec, NetworkMode, VolumeMount};
@@ -14,6 +15,7 @@ use crate::observed::{ImageFacts, ImageState};
 use crate::plan::Unit;
 use crate::resource::{Profile, ServerSpec};
 use crate::rollout::{Rollout, Rollouts};
+use crate::secret::{self, SecretSource};
 use crate::template::{RenderedServer, render_server};
 use crate::tool_filter::ToolFilter;
 
@@ -61,15 +63,36 @@ impl From<Hindrance> for Wanted {
     }
 }
 
+/// What the servers of a specification come to.
+pub(super) struct Servers {
+    /// Every one, in the order of the specification.
+    pub(super) servers: Vec<DesiredServer>,
+    /// Those that the gateway is told of.
+    pub(super) announced: Vec<Announced>,
+    /// The secret files of those that have one.
+    pub(super) secret_files: Vec<DesiredSecretFile>,
+}
+
+/// What one server comes to.
+struct Outcome {
+    wanted: Wanted,
+    told: Option<Announced>,
+    /// The lines of its secret file, where nothing runs in its place.
+    secrets: Vec<SecretSource>,
+}
+
+impl From<Hindrance> for Outcome {
+    fn from(hindrance: Hindrance) -> Self {
+        Outcome { wanted: hindrance.into(), told: None, secrets: Vec::new() }
+    }
+}
+
 impl Rendering<'_> {
-    /// Every server of the specification, and those of them that the gateway is told of.
-    pub(super) fn servers(
-        &self,
-        pins: &mut Pins,
-        rollouts: &mut Rollouts,
-    ) -> (Vec<DesiredServer>, Vec<Announced>) {
+    /// Every server of the specification.
+    pub(super) fn servers(&self, pins: &mut Pins, rollouts: &mut Rollouts) -> Servers {
         let entries = self.declared.entries();
         let mut announced = Vec::new();
+        let mut secret_files = Vec::new();
         let servers = self
             .declared
             .spec
@@ -78,10 +101,8 @@ impl Rendering<'_> {
             .map(|server| {
                 let entry = entries.get(server.name.as_str()).map(|merged| merged.entry);
                 let image = entry.and_then(ServerEntry::container_image).map(ToString::to_string);
-                let (wanted, told) = match self.server(server, entries.get(server.name.as_str()), pins) {
-                    Ok((wanted, told)) => (wanted, told),
-                    Err(hindrance) => (hindrance.into(), None),
-                };
+                let outcome = self.server(server, entries.get(server.name.as_str()), pins);
+                let Outcome { wanted, told, secrets } = outcome.unwrap_or_else(Outcome::from);
                 let unit = Unit::Server(server.name.clone());
                 let peer = told.as_ref().and_then(Announced::peer_uid);
                 let settled = self.settle(&unit, &wanted, peer, "", &BTreeSet::new());
@@ -93,6 +114,8 @@ impl Rendering<'_> {
                     }
                     None => told,
                 });
+                let lines = settled.instead.as_ref().map_or(secrets, |instead| instead.secrets.clone());
+                secret_files.extend(secrets::file(&server.name, lines));
                 if settled.rollout != Rollout::default() {
                     rollouts.servers.insert(server.name.clone(), settled.rollout);
                 }
@@ -107,7 +130,7 @@ impl Rendering<'_> {
                 }
             })
             .collect();
-        (servers, announced)
+        Servers { servers, announced, secret_files }
     }
 
     /// Whether the reference names another image by now than the one it is pinned to.
@@ -123,7 +146,7 @@ impl Rendering<'_> {
         server: &ServerSpec,
         merged: Option<&Merged<'_>>,
         pins: &mut Pins,
-    ) -> Result<(Wanted, Option<Announced>), Hindrance> {
+    ) -> Result<Outcome, Hindrance> {
         if !server.is_enabled() {
             return Err(Hindrance::Disabled);
         }
@@ -135,13 +158,15 @@ impl Rendering<'_> {
             let place = ServerPlace::Remote(self.remote(entry)?);
             let prefix = entry.fields().prefix.clone();
             let told = Announced { name: server.name.clone(), place, prefix, tools: server.tools.clone() };
-            return Ok((Wanted::Remote, Some(told)));
+            return Ok(Outcome { wanted: Wanted::Remote, told: Some(told), secrets: Vec::new() });
         }
         let rendered = render(server, entry)?;
         let (volumes, mounts) = self.volumes(server, &rendered)?;
         let holder = Holder::Server(server.name.clone());
-        if let Some(missing) = self.missing_lease(&[(LeaseKind::Uid, holder.clone())]) {
-            return Err(Hindrance::Other(Box::new(missing)));
+        let secrets = self.secrets(server, entry)?;
+        if let Some(wanted) = self.missing_lease(&[(LeaseKind::Uid, holder.clone())]) {
+            // What runs still reads its file.
+            return Ok(Outcome { wanted, told: None, secrets });
         }
         let lease = self.declared.lease(LeaseKind::Uid, holder).and_then(|lease| u32::try_from(lease).ok());
         let Some(lease) = lease else {
@@ -154,16 +179,19 @@ impl Rendering<'_> {
             Err(state) => {
                 let told = self.still_running(server, profile, lease);
                 let told = told.map(|uid| Announced::bridged(server, uid, rendered.prefix));
-                return Ok((Wanted::Image(*state), told));
+                return Ok(Outcome { wanted: Wanted::Image(*state), told, secrets });
             }
         };
         let uid = peer_uid(profile, lease, &image)?;
-        let spec = self.server_container(server, &rendered, mounts, &image, profile, lease)?;
+        let parts = Parts { rendered: &rendered, volumes: mounts, secrets: &secrets, image: &image };
+        let spec = self.server_container(server, parts, profile, lease)?;
         let mut wanted = self.container(Role::Server(server.name.clone()), spec);
         if let Wanted::Container(container) = &mut wanted {
             container.volumes = volumes;
+            container.secrets.clone_from(&secrets);
         }
-        Ok((wanted, Some(Announced::bridged(server, uid, rendered.prefix))))
+        let told = Some(Announced::bridged(server, uid, rendered.prefix));
+        Ok(Outcome { wanted, told, secrets })
     }
 
     /// The peer uid of a container that stays although its next image is not there: the gateway goes on serving it.
@@ -207,12 +235,11 @@ impl Rendering<'_> {
     fn server_container(
         &self,
         server: &ServerSpec,
-        rendered: &RenderedServer,
-        volumes: Vec<VolumeMount>,
-        image: &ImageFacts,
+        parts: Parts<'_>,
         profile: Profile,
         lease: u32,
     ) -> Result<ContainerSpec, Hindrance> {
+        let Parts { rendered, volumes, secrets, image } = parts;
         let program = image.entrypoint.iter();
         let arguments = if rendered.command.is_empty() { &image.command } else { &rendered.command };
         let command: Vec<String> = program.chain(arguments).cloned().collect();
@@ -231,7 +258,23 @@ impl Rendering<'_> {
             env.entry("HOME".to_owned()).or_insert_with(|| "/tmp".to_owned());
         }
         let socket = format!("{}/{}", contract::SOCKETS_DIR, contract::SERVER_SOCKET);
-        let bridge = ["--socket".to_owned(), socket, "--".to_owned()];
+        let mut bridge = vec!["--socket".to_owned(), socket];
+        let tree = |path: &str, target| self.bind(path, target, true);
+        let sockets = format!("{}/{}", files::SERVER_SOCKETS, server_directory(&server.name));
+        let mut binds = vec![
+            Bind {
+                source: self.settings.bridge_dir.clone(),
+                target: contract::BRIDGE_DIR.to_owned(),
+                read_only: true,
+            },
+            tree(&sockets, contract::SOCKETS_DIR),
+        ];
+        if !secrets.is_empty() {
+            binds.push(tree(&secrets::directory(&server.name), contract::SECRETS_DIR));
+            let file = format!("{}/{}", contract::SECRETS_DIR, contract::SECRETS_FILE);
+            bridge.extend(["--env-file".to_owned(), file]);
+        }
+        bridge.push("--".to_owned());
         Ok(ContainerSpec {
             image: image.id.clone(),
             entrypoint: vec![format!("{}/{}", contract::BRIDGE_DIR, contract::BRIDGE_FILE)],
@@ -239,18 +282,7 @@ impl Rendering<'_> {
             env,
             user: restricted.then_some(lease),
             read_only_root: restricted,
-            binds: vec![
-                Bind {
-                    source: self.settings.bridge_dir.clone(),
-                    target: contract::BRIDGE_DIR.to_owned(),
-                    read_only: true,
-                },
-                self.bind(
-                    &format!("{}/{}", files::SERVER_SOCKETS, server_directory(&server.name)),
-                    contract::SOCKETS_DIR,
-                    true,
-                ),
-            ],
+            binds,
             volumes,
             tmp_bytes: TMP_BYTES,
             network: match rendered.network {
@@ -259,8 +291,17 @@ impl Rendering<'_> {
             },
             publish: None,
             limits: limits(self.declared.spec.resources_of(server), server_defaults()),
+            secrets: if secrets.is_empty() { String::new() } else { secret::revision(secrets) },
         })
     }
+}
+
+/// What a server's container is made from beside its place in the specification.
+struct Parts<'a> {
+    rendered: &'a RenderedServer,
+    volumes: Vec<VolumeMount>,
+    secrets: &'a [SecretSource],
+    image: &'a ImageFacts,
 }
 
 /// Whether all that an entry uses exists.

@@ -32,6 +32,21 @@ fn a_diagnostic_survives_json() {
 }
 
 #[test]
+fn control_characters_are_quoted_as_escapes_wherever_they_come_in() {
+    let path = FieldPath::root().key("a\0b");
+    let found =
+        Diagnostic::new(Code::UnknownKind, Position::default(), &path, "unknown kind \"a\0\x1b[2J\u{9b}\"")
+            .with_hint("one of:\n\tGateway\r\x07")
+            .in_file(Some("a\x1b.yaml"));
+    assert_eq!(found.message, r#"unknown kind "a\u{0}\u{1b}[2J\u{9b}""#);
+    assert_eq!(found.hint.as_deref(), Some("one of:\n\tGateway\\r\\u{7}"));
+    assert_eq!(found.file.as_deref(), Some(r"a\u{1b}.yaml"));
+    let is_control = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    assert!(!found.to_string().contains(is_control), "{found}");
+    assert_eq!(printable("ä – \u{202f}"), "ä – \u{202f}");
+}
+
+#[test]
 fn keys_that_are_not_words_are_quoted_in_a_path() {
     let path = FieldPath::of_keys("metadata.labels").key("example.com/team");
     assert_eq!(path.to_string(), r#"metadata.labels["example.com/team"]"#);

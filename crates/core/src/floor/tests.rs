@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -8,6 +10,7 @@ use crate::desired::Declared;
 use crate::desired::Layer;
 use crate::plan::{Planned, Unit};
 use crate::resource::{CatalogRef, CatalogSpec, GatewaySpec};
+use crate::secret::{KeyFacts, SecretFacts};
 use crate::testing::{World, declare, lease, settings};
 
 const GATEWAY: &str = "
@@ -245,9 +248,21 @@ fn entry() -> impl Strategy<Value = Value> {
                 entry["command"] = json!(words);
                 entry["env"] = json!([{"name": "A_B", "value": words[0]}]);
             }
+            if words.len() > 2 {
+                entry["secrets"] =
+                    json!([{"name": words[1], "env": "GOOD"}, {"name": "key", "env": words[2]}]);
+            }
             entry
         },
     )
+}
+
+/// A Secret that has a value for whatever is declared.
+fn given(declared: &Declared) -> BTreeMap<String, SecretFacts> {
+    let entries = declared.catalogs.iter().flat_map(|layer| layer.spec.registry.values());
+    let names = entries.flat_map(|entry| &entry.fields().secrets).map(|secret| secret.name.clone());
+    let keys = names.map(|name| (name, KeyFacts { version: 1, unusable: None })).collect();
+    [("work".to_owned(), SecretFacts { uid: Uuid::from_u128(9), keys })].into()
 }
 
 proptest! {
@@ -265,6 +280,7 @@ proptest! {
         let spec = json!({
             "catalogs": ["base"],
             "servers": [{"name": "time", "config": config, "profile": profile}],
+            "secretRefs": [{"name": "work"}],
         });
         // What does not even parse never reaches a plan.
         if let (Ok(catalog), Ok(spec)) =
@@ -273,6 +289,7 @@ proptest! {
             let reference = CatalogRef::Cluster("base".to_owned());
             declared.catalogs = vec![Layer { reference, resource_version: 1, spec: catalog }];
             declared.spec = spec;
+            declared.secrets = given(&declared);
             lease(&mut declared);
             let mut world = World::with_images(&declared);
             for state in world.observed.images.values_mut() {

@@ -132,7 +132,7 @@ impl Planner<'_> {
         epoch
             && !(network_differs && attached)
             && self.can_start(seen, desired)
-            && self.sees_its_directories(seen)
+            && self.sees_its_directories(seen, slot)
     }
 
     /// Whether Docker could start a stopped container: one that was attached to a network that is gone cannot be.
@@ -151,13 +151,16 @@ impl Planner<'_> {
 
     /// Whether the directories that a running container has bound are still the ones at their paths. One that was
     /// lost will be made anew, and a running container would go on seeing the old one.
-    fn sees_its_directories(&self, seen: &ObservedContainer) -> bool {
+    fn sees_its_directories(&self, seen: &ObservedContainer, slot: &Slot<'_>) -> bool {
         // The start resolves the paths.
         if !is_up(seen) {
             return true;
         }
         let tree = self.observed.trees.get(&seen.identity.uid);
-        bound_directories(&seen.identity.role)
+        // Of an earlier revision that is neither wanted nor the way back nothing is asked: it goes anyway.
+        let made_so = slot.target.filter(|target| target.identity.spec_hash == seen.identity.spec_hash);
+        let has_secrets = made_so.is_some_and(|target| !target.secrets.is_empty());
+        bound_directories(&seen.identity.role, has_secrets)
             .iter()
             .all(|path| matches!(tree.and_then(|tree| tree.get(path)), Some(Entry::Directory { .. })))
     }
@@ -206,6 +209,7 @@ impl Planner<'_> {
             if let Some(target) = slot.target
                 && !self.is_held(&unit)
             {
+                self.ensure_secret_file(desired, &slot.role);
                 self.converge_slot(desired, &slot, target, kept().collect());
             }
         }

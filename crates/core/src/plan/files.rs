@@ -1,9 +1,10 @@
 //! Directories and files, and the gateway's reading of them.
 
 use super::{Planner, Unit};
-use crate::desired::Desired;
+use crate::desired::{Desired, DesiredSecretFile, SECRETS, secrets, server_directory};
 use crate::labels::Role;
 use crate::observed::{ContainerState, Entry, Tree};
+use crate::secret::FILE_MODE;
 use crate::step::Step;
 
 impl Planner<'_> {
@@ -16,7 +17,7 @@ impl Planner<'_> {
             match tree.get(path) {
                 Some(Entry::Directory { mode: seen }) if seen == mode => continue,
                 Some(Entry::Directory { .. }) | None => {}
-                Some(Entry::File { .. } | Entry::Socket | Entry::Other) => {
+                Some(Entry::File { .. } | Entry::Secret { .. } | Entry::Socket | Entry::Other) => {
                     self.push(&Unit::Shared, Step::RemovePath { uid, path: path.clone() });
                 }
             }
@@ -30,7 +31,7 @@ impl Planner<'_> {
                     continue;
                 }
                 Some(Entry::File { .. }) | None => {}
-                Some(Entry::Directory { .. } | Entry::Socket | Entry::Other) => {
+                Some(Entry::Directory { .. } | Entry::Secret { .. } | Entry::Socket | Entry::Other) => {
                     self.push(&Unit::Shared, Step::RemovePath { uid, path: file.path.clone() });
                 }
             }
@@ -44,6 +45,23 @@ impl Planner<'_> {
                 },
             );
         }
+    }
+
+    /// Makes a server's secret file what it shall be, as a step of the server: a value that cannot be opened is its
+    /// own trouble. Called before its container is made or started.
+    pub(super) fn ensure_secret_file(&mut self, desired: &Desired, role: &Role) {
+        let Some(path) = secrets::path(role) else { return };
+        let Some(file) = desired.secret_files.iter().find(|file| file.path == path) else { return };
+        let (uid, unit) = (desired.uid, Unit::of(role));
+        match self.observed.trees.get(&uid).and_then(|tree| tree.get(&path)) {
+            Some(Entry::Secret { mode: FILE_MODE, revision }) if *revision == file.revision => return,
+            Some(Entry::Secret { .. } | Entry::File { .. }) | None => {}
+            Some(Entry::Directory { .. } | Entry::Socket | Entry::Other) => {
+                self.push(&unit, Step::RemovePath { uid, path: path.clone() });
+            }
+        }
+        let DesiredSecretFile { path: _, revision, sources } = file.clone();
+        self.push(&unit, Step::WriteSecrets { uid, path, revision, sources });
     }
 
     /// Asks a gateway that answers and tells an older revision to read its files again. Judged by what it tells,
@@ -88,7 +106,8 @@ impl Planner<'_> {
             let mut removed: Vec<&str> = Vec::new();
             for (path, entry) in tree {
                 let declared = desired.directories.iter().any(|(directory, _)| directory == path)
-                    || desired.files.iter().any(|file| file.path == *path);
+                    || desired.files.iter().any(|file| file.path == *path)
+                    || desired.secret_files.iter().any(|file| file.path == *path);
                 let own_socket = *entry == Entry::Socket
                     && desired.directories.iter().any(|(directory, mode)| {
                         *mode == 0o777 && path.rsplit_once('/').is_some_and(|(parent, _)| parent == directory)
@@ -96,12 +115,34 @@ impl Planner<'_> {
                 let within = removed
                     .iter()
                     .any(|above| path.strip_prefix(above).is_some_and(|rest| rest.starts_with('/')));
-                if declared || own_socket || within || path.is_empty() {
+                // What is in the directory of all secrets goes piece by piece, and the directory itself last.
+                if declared || own_socket || within || path.is_empty() || path == SECRETS {
                     continue;
                 }
                 removed.push(path);
-                self.push(&Unit::Cleanup, Step::RemovePath { uid: *uid, path: path.clone() });
+                let unit = self.server_of_secret(desired, path).unwrap_or(Unit::Cleanup);
+                self.push(&unit, Step::RemovePath { uid: *uid, path: path.clone() });
+            }
+            let is_declared = desired.directories.iter().any(|(directory, _)| directory == SECRETS);
+            if tree.contains_key(SECRETS) && !is_declared {
+                self.push(&Unit::Cleanup, Step::RemovePath { uid: *uid, path: SECRETS.to_owned() });
             }
         }
+    }
+
+    /// The server whose secrets are at this path. They go with its own steps, after those of its container: the
+    /// trouble of another server is no reason to leave them lying. Everything else that nobody needs waits for a run
+    /// without any trouble.
+    fn server_of_secret(&self, desired: &Desired, path: &str) -> Option<Unit> {
+        let below = path.strip_prefix(SECRETS)?.strip_prefix('/')?;
+        let directory = below.split('/').next()?;
+        let there = self.observed.containers.iter().filter_map(|seen| match &seen.identity.role {
+            Role::Server(server) => Some(server.as_str()),
+            Role::Gateway | Role::Network => None,
+        });
+        let declared = desired.servers.iter().map(|server| server.name.as_str());
+        let name = declared.chain(there).find(|server| server_directory(server) == directory);
+        // Of one that is neither declared nor there the directory is all that names it.
+        Some(Unit::Server(name.unwrap_or(directory).to_owned()))
     }
 }

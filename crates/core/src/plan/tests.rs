@@ -11,6 +11,7 @@ mod chains;
 mod drift;
 mod replacement;
 mod rollback;
+mod secrets;
 mod volumes;
 
 const TWO_SERVERS: &str = "

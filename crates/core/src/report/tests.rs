@@ -6,6 +6,7 @@ use crate::observed::Probe;
 use crate::testing::{World, at, declare, settings};
 
 mod replacement;
+mod secrets;
 
 const GATEWAY: &str = "
 apiVersion: bowline.dev/v1alpha1
@@ -16,6 +17,7 @@ spec:
     time: { title: Time, type: server, image: 'mcp/time:1', disableNetwork: true }
     fetch: { title: Fetch, type: server, image: 'mcp/fetch:1', allowHosts: ['example.com:443'] }
     github: { title: GitHub, type: server, image: 'mcp/github:1', secrets: [{ name: github.token, env: TOKEN }] }
+    own-user: { title: Own user, type: server, image: 'mcp/own-user:1', user: '0' }
 ---
 apiVersion: bowline.dev/v1alpha1
 kind: Gateway
@@ -186,10 +188,10 @@ fn a_missing_image_is_its_servers_state_with_the_reason() {
 #[test]
 fn an_entry_that_needs_what_does_not_exist_yet_fails_naming_the_field() {
     let mut bench = Bench::running(&[("time", ServerPhase::Running), ("fetch", ServerPhase::Running)]);
-    bench.declared.spec.servers[1].name = "github".to_owned();
+    bench.declared.spec.servers[1].name = "own-user".to_owned();
     let server = &bench.status().servers[1];
     assert_eq!((server.state, server.reason.as_deref()), (ServerState::Failed, Some("Unsupported")));
-    assert!(server.last_error.as_ref().unwrap().contains("secrets"));
+    assert!(server.last_error.as_ref().unwrap().contains("user"));
 }
 
 #[test]
@@ -211,7 +213,7 @@ fn an_exhausted_range_is_said_with_what_to_do() {
     let status = bench.status();
     expect(&status, &[(Accepted, False, "LeaseExhausted"), (Available, False, "GatewayNotRunning")]);
     assert!(status.condition(Accepted).unwrap().message.contains("--port-range"));
-    assert_eq!((status.endpoint, status.conditions.len()), (None, 6));
+    assert_eq!((status.endpoint, status.conditions.len()), (None, 7));
 }
 
 #[test]
@@ -261,13 +263,14 @@ fn a_transition_time_moves_only_with_the_status() {
 fn while_the_engine_is_away_nothing_is_known_and_the_rest_is_kept() {
     let bench = Bench::running(&[("time", ServerPhase::Running), ("fetch", ServerPhase::Running)]);
     let before = bench.status();
-    let away = ended_early(1, &Early::EngineAway, Some(&before), at(10));
+    let away = ended_early(1, 3, &Early::EngineAway, Some(&before), at(10));
     expect(&away, &[(Available, Unknown, "EngineUnavailable"), (Ready, Unknown, "EngineUnavailable")]);
     expect(&away, &[(Accepted, True, "Accepted")]);
+    assert_eq!(away.observed_requests, 3, "whoever asked for something learns that it was heard");
     assert_eq!((&away.servers, &away.endpoint), (&before.servers, &before.endpoint));
-    assert_eq!(ended_early(1, &Early::EngineAway, Some(&away), at(20)), away, "said once");
+    assert_eq!(ended_early(1, 3, &Early::EngineAway, Some(&away), at(20)), away, "said once");
     let refused = Early::Refused("FloorViolation", "refused by the floor".to_owned());
-    let status = ended_early(2, &refused, Some(&before), at(10));
+    let status = ended_early(2, 3, &refused, Some(&before), at(10));
     expect(&status, &[(Accepted, False, "FloorViolation"), (Ready, True, "ServersAnswer")]);
     assert_eq!(status.summary(), "Ready");
 }
@@ -275,9 +278,9 @@ fn while_the_engine_is_away_nothing_is_known_and_the_rest_is_kept() {
 #[test]
 fn a_gateway_that_is_being_deleted_lists_what_remains() {
     let bench = Bench::running(&[]);
-    let status = terminating(2, &bench.world.observed, &Failures::new(), None, at(0));
+    let status = terminating(2, 4, &bench.world.observed, &Failures::new(), None, at(0));
     assert_eq!(status.remaining.len(), 3 + 1 + 1);
     assert!(status.remaining.contains(&"container mcp-gateway-u1".to_owned()));
-    assert_eq!(status.observed_generation, 2);
+    assert_eq!((status.observed_generation, status.observed_requests), (2, 4));
     expect(&status, &[(Ready, False, "Terminating")]);
 }

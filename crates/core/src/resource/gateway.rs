@@ -8,6 +8,9 @@ use crate::image_reference::ImageReference;
 use crate::tool_filter::ToolFilter;
 
 pub(crate) mod read;
+pub(crate) mod secrets;
+
+pub use secrets::{SecretBinding, SecretKeyRef, SecretRef, ValueFrom};
 
 /// What a user wants of one gateway. Absent means "the default", which is not filled in here.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -22,6 +25,10 @@ pub struct GatewaySpec {
     /// What servers get that do not say it themselves.
     #[serde(default, skip_serializing_if = "ServerDefaults::is_empty")]
     pub server_defaults: ServerDefaults,
+    /// Secrets whose keys are names of declared secrets, first one first: what a server declares and says no source
+    /// for is looked for there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secret_refs: Vec<SecretRef>,
     /// How server containers come about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
@@ -67,6 +74,9 @@ pub struct ServerSpec {
     /// Which of its tools are offered.
     #[serde(default, skip_serializing_if = "ToolFilter::is_empty")]
     pub tools: ToolFilter,
+    /// Where the values of secrets come from that its catalog entry declares, no name twice.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<SecretBinding>,
 }
 
 impl ServerSpec {

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::read::{Field, Fields, Reader, Use};
-use super::{CatalogObject, GatewayObject, GatewaySpec, Resource, catalog, gateway, metadata};
+use super::{
+    CatalogObject, GatewayObject, GatewaySpec, Resource, SecretObject, catalog, gateway, metadata, secret,
+};
 use crate::diagnostic::{Code, Diagnostic, FieldPath, Position, did_you_mean};
 use crate::object::{API_VERSION, Kind, ObjectKey};
 use crate::yaml::{self, Document, Node};
@@ -17,7 +19,7 @@ pub(crate) const FIELDS: &[Field] = &[
 ];
 
 /// Kinds of the model that do not exist in this version.
-const LATER_KINDS: [&str; 5] = ["Secret", "User", "Team", "Policy", "Host"];
+const LATER_KINDS: [&str; 4] = ["User", "Team", "Policy", "Host"];
 
 /// Where something was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,15 +128,17 @@ fn place(origin: &Origin) -> String {
 /// The resources of `text`, which its reader calls `file`, and everything that is wrong with it.
 pub fn parse(text: &str, file: Option<&str>) -> Parsed {
     let (documents, diagnostics) = yaml::parse(text);
-    let mut found: Vec<Diagnostic> = diagnostics;
+    let mut found: Vec<Diagnostic> = diagnostics.into_iter().map(secret::without_excerpt).collect();
     let mut one_by_one = Vec::new();
     let mut parsed = Parsed::default();
     for Document { root, is_clean } in documents {
         let mut reader = Reader::default();
         let Reading { key, resource, draft } = object(&mut reader, &root);
+        let is_secret = key.as_ref().is_none_or(|key| key.kind == Kind::Secret);
         let is_good = is_clean && reader.error_count() == 0;
         found.extend(reader.into_diagnostics());
-        let origin = Origin { file: file.map(str::to_owned), document: root };
+        let document = if is_secret { secret::without_values(root) } else { root };
+        let origin = Origin { file: file.map(str::to_owned), document };
         match resource.filter(|_| is_good) {
             Some(resource) => one_by_one.push(Located { resource, origin }),
             None => {
@@ -170,7 +174,8 @@ fn object(reader: &mut Reader, document: &Node) -> Reading {
     let Some(kind) = reader.mapping(document).and_then(|_| kind(reader, document)) else {
         return Reading::default();
     };
-    let Some(fields) = reader.fields(document, FIELDS) else {
+    let known = if kind == Kind::Secret { secret::FIELDS } else { FIELDS };
+    let Some(fields) = reader.fields(document, known) else {
         return Reading::default();
     };
     let metadata = fields.require(reader, "metadata", |reader, node| metadata::read(reader, node, kind));
@@ -193,6 +198,12 @@ fn object(reader: &mut Reader, document: &Node) -> Reading {
             let object = metadata.zip(spec).map(|(metadata, spec)| CatalogObject { metadata, spec });
             let wrap = if kind == Kind::Catalog { Resource::Catalog } else { Resource::ClusterCatalog };
             Reading { key, resource: object.map(wrap), draft: None }
+        }
+        Kind::Secret => {
+            fields.read(reader, "spec", secret::shown);
+            let values = fields.read(reader, secret::VALUES, secret::values);
+            let object = metadata.map(|metadata| SecretObject { metadata, values });
+            Reading { key, resource: object.map(Resource::Secret), draft: None }
         }
     }
 }

@@ -16,7 +16,7 @@ impl Parsed {
     pub fn catalogs_named(&self) -> BTreeSet<CatalogRef> {
         let whole = self.resources.iter().filter_map(|located| match &located.resource {
             Resource::Gateway(object) => Some(&object.spec),
-            Resource::ClusterCatalog(_) | Resource::Catalog(_) => None,
+            Resource::ClusterCatalog(_) | Resource::Catalog(_) | Resource::Secret(_) => None,
         });
         let drafts = self.drafts().iter().map(|draft| &draft.spec);
         whole.chain(drafts).flat_map(|spec| spec.catalogs.iter().cloned()).collect()
@@ -39,6 +39,8 @@ impl Parsed {
                     own.extend(CatalogRef::to(&resource.key()).map(|reference| (reference, &object.spec)));
                 }
                 Resource::Gateway(object) => gateways.push((&object.spec, origin, true)),
+                // A Secret may come later than the gateway that names it.
+                Resource::Secret(_) => {}
             }
         }
         gateways.extend(self.drafts().iter().map(|draft| (&draft.spec, &draft.origin, false)));
@@ -151,7 +153,7 @@ impl GatewayCheck<'_> {
 
     fn check_server(&self, server: &ServerSpec, merged: Merged<'_>) -> Vec<Diagnostic> {
         let Merged { catalog: layer, entry } = merged;
-        let ServerSpec { name, config, resources, profile, enabled: _, tools: _ } = server;
+        let ServerSpec { name, config, resources, profile, secrets, enabled: _, tools: _ } = server;
         let path = self.server_path(name);
         let at = |code, message: String| self.origin.diagnostic(code, &path, message);
         let unsupported = catalog::unsupported(entry);
@@ -190,6 +192,7 @@ impl GatewayCheck<'_> {
                 found.push(at(Code::UnsupportedEntry, message).with_hint(hint));
             }
         }
+        found.extend(secrets.iter().filter_map(|binding| self.unknown_secret(server, &binding.name, merged)));
         let unused = catalog::unused_config(name, entry, config);
         found.extend(unused.into_iter().map(|problem| self.of_config(Code::UnusedConfig, name, problem)));
         if catalog::egress_is_unenforced(entry) {
@@ -199,6 +202,30 @@ impl GatewayCheck<'_> {
             found.push(at(Code::EgressNotEnforced, message).with_hint(hint));
         }
         found
+    }
+
+    /// A binding for a secret that the entry does not declare.
+    fn unknown_secret(&self, server: &ServerSpec, name: &str, merged: Merged<'_>) -> Option<Diagnostic> {
+        let Merged { catalog: layer, entry } = merged;
+        let declared = || entry.fields().secrets.iter().map(|secret| secret.name.as_str());
+        if declared().any(|known| known == name) {
+            return None;
+        }
+        let item = FieldPath::of_keys("spec.servers").index(self.server_index(&server.name));
+        let list = item.key("secrets");
+        let items = match self.origin.find(&list).map(|node| &node.kind) {
+            Some(NodeKind::Seq(items)) => items.as_slice(),
+            _ => &[],
+        };
+        let index = items.iter().position(|item| has_text(item, "name", name)).unwrap_or_default();
+        let path = list.index(index).key("name");
+        let message =
+            format!("the server `{}` declares no secret `{name}` in the catalog `{layer}`", server.name);
+        let hint = did_you_mean(name, declared()).unwrap_or_else(|| match declared().next() {
+            None => "it declares none; remove this".to_owned(),
+            Some(_) => format!("it declares {}", declared().collect::<Vec<_>>().join(", ")),
+        });
+        Some(self.origin.diagnostic(Code::UnknownSecretName, &path, message).with_hint(hint))
     }
 
     fn of_config(&self, code: Code, server: &str, problem: ConfigProblem) -> Diagnostic {

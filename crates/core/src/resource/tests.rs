@@ -29,15 +29,11 @@ fn accepted(text: &str) -> Vec<Resource> {
 }
 
 fn gateway(spec: &Value) -> GatewaySpec {
-    let document = json!({
-        "apiVersion": "bowline.dev/v1alpha1",
-        "kind": "Gateway",
-        "metadata": { "namespace": "u1", "name": "default" },
-        "spec": spec,
-    });
-    match accepted(&document.to_string()).remove(0) {
+    match accepted(&document_of(spec)).remove(0) {
         Resource::Gateway(object) => object.spec,
-        Resource::ClusterCatalog(_) | Resource::Catalog(_) => panic!("a gateway was written"),
+        Resource::ClusterCatalog(_) | Resource::Catalog(_) | Resource::Secret(_) => {
+            panic!("a gateway was written")
+        }
     }
 }
 
@@ -55,6 +51,7 @@ fn short_forms_are_written_out_and_defaults_are_not() {
             { "kind": "Catalog", "name": "c", "namespace": "data-team" },
         ],
         "servers": ["time", { "name": "x", "enabled": null, "config": {}, "tools": {}, "secrets": [] }],
+        "secretRefs": [],
         "transport": "streaming",
         "image": null,
         "nodeSelector": {},
@@ -259,4 +256,26 @@ proptest! {
             prop_assert_eq!(serde_json::to_value(&entry).unwrap(), document);
         }
     }
+}
+
+#[test]
+fn where_secrets_come_from_is_kept_as_it_was_written() {
+    let spec = json!({
+        "servers": [{
+            "name": "github",
+            "secrets": [{ "name": "github.token", "valueFrom": { "secretKeyRef": { "name": "work", "key": "pat" } } }],
+        }],
+        "secretRefs": [{ "name": "work" }, { "name": "home" }],
+    });
+    assert_eq!(serde_json::to_value(gateway(&spec)).unwrap(), spec);
+}
+
+fn document_of(spec: &Value) -> String {
+    let document = json!({
+        "apiVersion": "bowline.dev/v1alpha1",
+        "kind": "Gateway",
+        "metadata": { "namespace": "u1", "name": "default" },
+        "spec": spec,
+    });
+    document.to_string()
 }

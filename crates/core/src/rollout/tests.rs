@@ -43,8 +43,10 @@ fn wanted(role: Role, spec_hash: &str) -> WantedContainer {
             network: NetworkMode::None,
             publish: None,
             limits: Limits::default(),
+            secrets: String::new(),
         },
         volumes: Vec::new(),
+        secrets: Vec::new(),
     }
 }
 
@@ -195,6 +197,8 @@ impl Case {
             (Some(OLD), Some(trial), None) if trial.spec_hash == NEW => "pending".to_owned(),
             (Some(OLD), None, Some(failed)) => {
                 assert_eq!((failed.spec_hash.as_str(), failed.at), (NEW, at(self.now)));
+                let answered = self.record.trial.as_ref().map(|trial| &trial.answered);
+                assert!(answered.is_none_or(|answered| failed.answered == *answered));
                 format!("{}: {}", failed.reason, failed.message)
             }
             other => panic!("{other:?}"),
@@ -235,6 +239,7 @@ fn what_failed_stays_failed_until_it_is_asked_for_again() {
         reason: "R".to_owned(),
         message: "m".to_owned(),
         at: at(0),
+        answered: BTreeSet::new(),
     };
     let mut case = Case::server().with(|case| case.tells(&["time"]));
     case.record.trial = None;
@@ -253,6 +258,32 @@ fn what_failed_stays_failed_until_it_is_asked_for_again() {
     case.record.failed = Some(failed);
     case.usable = false;
     assert_eq!(case.advance().proven.unwrap().container.identity.spec_hash, NEW);
+}
+
+#[test]
+fn a_revision_that_follows_a_failed_one_at_once_has_a_way_back_too() {
+    let mut case = Case::server().with(|case| {
+        case.observed.containers.clear();
+        case.report("time", ServerPhase::Starting, None);
+    });
+    case.record.trial = None;
+    let begun = |case: &Case| case.advance().trial.unwrap().answered;
+    assert_eq!(begun(&case), BTreeSet::from(["time".to_owned()]), "it is being started");
+    case.state().servers.clear();
+    case.report("time", ServerPhase::Failed, Some(("gone", 0)));
+    assert_eq!(begun(&case), BTreeSet::new(), "going back to what does not answer helps nobody");
+    case.record.failed = Some(Failed {
+        spec_hash: "another".to_owned(),
+        retry: 0,
+        reason: "R".to_owned(),
+        message: "m".to_owned(),
+        at: at(0),
+        answered: BTreeSet::from(["time".to_owned(), "fetch".to_owned()]),
+    });
+    let both = BTreeSet::from(["time".to_owned(), "fetch".to_owned()]);
+    assert_eq!(begun(&case), both, "it is the failed one of which that is told");
+    case.usable = false;
+    assert_eq!(case.advance(), Rollout::default(), "without a way back there is no trial");
 }
 
 #[test]
@@ -300,6 +331,7 @@ fn only_failures_tell_the_way_forward_from_the_way_back() {
         reason: "R".to_owned(),
         message: "m".to_owned(),
         at: at(0),
+        answered: BTreeSet::new(),
     };
     rollouts.servers.get_mut("time").unwrap().failed = Some(failed.clone());
     rollouts.gateway.failed = Some(Failed { spec_hash: "gone".to_owned(), ..failed });

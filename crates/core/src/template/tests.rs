@@ -180,6 +180,11 @@ fn all_errors_are_told_with_their_places() {
     let secret = json!({ "command": ["$TOKEN"], "secrets": [{ "name": "s.token", "env": "TOKEN" }] });
     let errors = render(secret, json!({})).unwrap_err();
     assert_eq!(errors[0].problem, Problem::SecretVariable("TOKEN".into()));
+    assert_eq!(
+        errors[0].to_string(),
+        "command[0]: `$TOKEN` is a secret, and a secret is in no argument and no other variable"
+    );
+    assert_eq!(errors[0].problem.hint().unwrap(), "the program finds it in its environment, as `TOKEN`");
 }
 
 #[test]

@@ -104,6 +104,14 @@ fn labels_survive_the_round_trip_and_none_may_be_missing() {
 }
 
 #[test]
+fn a_volume_that_cannot_be_had_blocks_its_own_server_only() {
+    let problems = [("a/b/data".to_owned(), VolumeProblem::Removing)].into();
+    let claims = VolumeClaims { problems, ..VolumeClaims::default() };
+    assert!(claims.block("a/b"));
+    assert!(!claims.block("a") && !claims.block("b"));
+}
+
+#[test]
 fn a_volume_is_not_taken_for_a_container() {
     let labels = identity().to_labels().into_iter().collect();
     assert_eq!(labels::Identity::from_labels(&labels), None);

@@ -53,6 +53,22 @@ fn a_tool_that_a_server_lists_twice_is_named_once() {
     assert_eq!(named(&[("a", None, &["x", "x"])]), [vec![Some("x".to_owned()), None]]);
 }
 
+#[test]
+fn many_tools_are_named_in_no_time_however_they_are_called() {
+    let since = std::time::Instant::now();
+    let many: Vec<String> = (0..100_000).map(|number| format!("tool{number}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    assert_eq!(named(&[("a", None, &many)]), [some(&many)]);
+
+    // One after the other must give way: `t` becomes `a__t`, which is there already, and so on.
+    let chain: Vec<String> = (0..2000).map(|length| format!("{}t", "a__".repeat(length))).collect();
+    let chain: Vec<&str> = chain.iter().map(String::as_str).collect();
+    let names = named(&[("a", None, &chain), ("b", None, &["t"])]);
+    assert_eq!(names[0][1999], Some(format!("{}t", "a__".repeat(2000))));
+    assert_eq!(names[1], some(&["b__t"]));
+    assert!(since.elapsed() < std::time::Duration::from_secs(10), "{:?}", since.elapsed());
+}
+
 fn gateways() -> impl Strategy<Value = BTreeMap<String, (Option<String>, Vec<String>)>> {
     // Few letters and many underscores: collisions in every form.
     let word = "[ab_]{1,5}";

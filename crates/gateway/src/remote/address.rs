@@ -14,9 +14,8 @@ pub(crate) enum Reach {
     Never,
 }
 
-/// Metadata and host services of clouds at addresses that look like any other: Alibaba, Azure, Amazon (IPv6).
+/// Metadata and host services of clouds at addresses that look like any other: Alibaba, Azure.
 const CLOUD_V4: [Ipv4Addr; 2] = [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(168, 63, 129, 16)];
-const CLOUD_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x0254);
 
 /// Judges an address by the registries of special addresses (RFC 6890 and what followed).
 pub(crate) fn reach(address: IpAddr) -> Reach {
@@ -47,9 +46,6 @@ fn reach_v4(address: Ipv4Addr) -> Reach {
 }
 
 fn reach_v6(address: Ipv6Addr) -> Reach {
-    if address == CLOUD_V6 {
-        return Reach::Never;
-    }
     let embedded = |high: u16, low: u16| {
         let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
         reach_v4(Ipv4Addr::new(a, b, c, d))
@@ -60,6 +56,10 @@ fn reach_v6(address: Ipv6Addr) -> Reach {
         [0, 0, 0, 0, 0, 0xffff, high, low]
         | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
         | [0x2002, high, low, ..] => embedded(high, low),
+        // Metadata services among the private addresses: Amazon, which has the whole prefix, Google and Oracle.
+        [0xfd00, 0xec2, ..]
+        | [0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254]
+        | [0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe] => Reach::Never,
         [0xfc00..=0xfdff, ..] => Reach::Private,
         // Teredo, benchmarks, ORCHID and documentation are in the public block.
         [0x2001, 0..=0x1ff, ..] | [0x2001, 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => Reach::Never,
@@ -88,6 +88,8 @@ mod tests {
             (Reach::Never, "0.0.0.0 0.1.2.3 169.254.169.254 224.0.0.1 240.0.0.1 255.255.255.255 192.0.0.8"),
             (Reach::Never, "192.0.2.1 198.51.100.1 203.0.113.1 100.100.100.200 168.63.129.16"),
             (Reach::Never, ":: ::2 fe80::1 febf::1 fec0::1 ff02::1 2001:db8::1 2001::1 100::1 fd00:ec2::254"),
+            (Reach::Never, "fd00:ec2::23 fd00:ec2:1::1 fd20:ce::254 fd00:c1::a9fe:a9fe"),
+            (Reach::Private, "fd00:ec3::254 fd20:ce::255 fd20:cd::254 fd00:c1::a9fe:a9ff"),
             (
                 Reach::Never,
                 "::ffff:169.254.169.254 64:ff9b::a9fe:a9fe 2002:a9fe:a9fe::1 64:ff9b:1::1 4000::1",

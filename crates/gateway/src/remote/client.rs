@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 
 use super::dial::{DialError, Dialer};
 use super::events::{Events, events};
+use super::pace::Pace;
 use super::{Caps, MOST_REDIRECTS, RemoteError};
 
 /// Unused connections that are kept, of all origins together in practice: there is one.
@@ -31,6 +32,7 @@ struct Inner {
     headers: HeaderMap,
     caps: Caps,
     broken: Broken,
+    pace: Pace,
 }
 
 /// Where a stream that nobody waits for says that the session must not go on.
@@ -72,7 +74,8 @@ impl HttpClient {
             .pool_timer(TokioTimer::new())
             .pool_max_idle_per_host(IDLE_CONNECTIONS)
             .build(dialer);
-        Ok(Self(Arc::new(Inner { http, uri, headers, caps, broken: Broken::default() })))
+        let (broken, pace) = (Broken::default(), Pace::new());
+        Ok(Self(Arc::new(Inner { http, uri, headers, caps, broken, pace })))
     }
 
     /// The declared URL.
@@ -83,6 +86,11 @@ impl HttpClient {
     /// What the server may cost.
     pub(super) fn caps(&self) -> Caps {
         self.0.caps
+    }
+
+    /// How often streams may be opened.
+    pub(super) fn pace(&self) -> &Pace {
+        &self.0.pace
     }
 
     /// Completes when the session must not go on.

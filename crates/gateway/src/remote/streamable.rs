@@ -9,7 +9,7 @@ use futures::stream::BoxStream;
 use hyper::body::Incoming;
 use hyper::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Response, StatusCode, Uri};
-use rmcp::model::{ClientJsonRpcMessage, JsonRpcMessage, ServerJsonRpcMessage};
+use rmcp::model::{ClientJsonRpcMessage, ClientRequest, JsonRpcMessage, RequestId, ServerJsonRpcMessage};
 use rmcp::transport::StreamableHttpClientTransport;
 use rmcp::transport::common::client_side_sse::ExponentialBackoff;
 use rmcp::transport::common::http_header::{
@@ -21,6 +21,7 @@ use rmcp::transport::streamable_http_client::{
 };
 use sse_stream::Sse;
 
+use super::pace::paced;
 use super::{HttpClient, RemoteError};
 
 /// Calls of a server that answers with JSON, and so with the end of each, that are under way at the same time.
@@ -67,8 +68,9 @@ impl StreamableHttpClient for HttpClient {
         }
         let session = response.headers().get(HEADER_SESSION_ID);
         let session = session.and_then(|session| session.to_str().ok()).map(str::to_owned);
+        let asked = Asked::of(&message);
         if !status.is_success() {
-            return match self.refusal(response).await {
+            return match self.refusal(response, asked.as_ref()).await {
                 Some(refusal) => Ok(StreamableHttpPostResponse::Json(refusal, session)),
                 None => Err(Failure::Client(RemoteError::Status(status))),
             };
@@ -77,17 +79,17 @@ impl StreamableHttpClient for HttpClient {
             return Ok(StreamableHttpPostResponse::Sse(self.events(response), session));
         }
         // To a message that asks for nothing, any success is an answer.
-        let asks = matches!(message, JsonRpcMessage::Request(_));
-        if !asks {
+        let Some(asked) = asked else {
             return Ok(StreamableHttpPostResponse::Accepted);
-        }
+        };
         if !is(&response, JSON_MIME_TYPE) {
             return Err(Failure::Client(RemoteError::ContentType));
         }
         let body = self.read(response).await.map_err(Failure::Client)?;
-        match serde_json::from_slice(&body) {
-            Ok(message) => Ok(StreamableHttpPostResponse::Json(message, session)),
-            Err(_) => Err(Failure::Client(RemoteError::Message)),
+        let message = serde_json::from_slice(&body).map_err(|_| Failure::Client(RemoteError::Message))?;
+        match asked.answered_by(message) {
+            Some(answer) => Ok(StreamableHttpPostResponse::Json(answer, session)),
+            None => Err(Failure::Client(RemoteError::Unasked)),
         }
     }
 
@@ -117,6 +119,7 @@ impl StreamableHttpClient for HttpClient {
         if let Some(last) = last_event {
             headers.insert(name(HEADER_LAST_EVENT_ID)?, value(&last)?);
         }
+        self.pace().wait().await;
         let answer = self.send(&Method::GET, &parse(&uri)?, &headers, &Bytes::new()).await;
         let response = answer.map_err(Failure::Client)?.response;
         match response.status() {
@@ -126,20 +129,75 @@ impl StreamableHttpClient for HttpClient {
             }
             status if !status.is_success() => Err(Failure::Client(RemoteError::Status(status))),
             _ if !is(&response, EVENT_STREAM_MIME_TYPE) => Err(StreamableHttpError::ServerDoesNotSupportSse),
-            _ => Ok(self.events(response)),
+            _ => Ok(paced(self.clone(), self.events(response))),
         }
     }
 }
 
 impl HttpClient {
-    /// The error of the protocol in an answer that is no success, if there is one.
-    async fn refusal(&self, response: Response<Incoming>) -> Option<ServerJsonRpcMessage> {
-        if !is(&response, JSON_MIME_TYPE) || response.headers().get(CONTENT_LENGTH).is_some_and(|l| l == "0")
-        {
+    /// The error of the protocol in an answer that is no success, if there is one to what was `asked`. Where
+    /// credentials are wanted, the status says more than any error.
+    async fn refusal(
+        &self,
+        response: Response<Incoming>,
+        asked: Option<&Asked>,
+    ) -> Option<ServerJsonRpcMessage> {
+        let asked = asked?;
+        let is_empty = response.headers().get(CONTENT_LENGTH).is_some_and(|length| length == "0");
+        let wants_credentials =
+            [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&response.status());
+        if is_empty || wants_credentials || !is(&response, JSON_MIME_TYPE) {
             return None;
         }
         let body = self.read(response).await.ok()?;
-        serde_json::from_slice(&body).ok().filter(|message| matches!(message, JsonRpcMessage::Error(_)))
+        let message = serde_json::from_slice(&body).ok()?;
+        asked.answered_by(message).filter(|answer| matches!(answer, JsonRpcMessage::Error(_)))
+    }
+}
+
+/// A request that waits for its answer. The protocol library drops an answer to anything else without a word, and
+/// the request waits until its time is over; so whether it is one is looked at here.
+struct Asked {
+    id: RequestId,
+    /// It begins a session, and nothing else is on its way.
+    is_first: bool,
+}
+
+impl Asked {
+    /// `None` for a message that asks for nothing.
+    fn of(message: &ClientJsonRpcMessage) -> Option<Self> {
+        let JsonRpcMessage::Request(request) = message else {
+            return None;
+        };
+        let is_first = matches!(
+            request.request,
+            ClientRequest::InitializeRequest(_) | ClientRequest::DiscoverRequest(_)
+        );
+        Some(Self { id: request.id.clone(), is_first })
+    }
+
+    /// `message`, if it is the answer. Servers refuse to begin a session with an error under no id or one of their
+    /// own making; that is taken for the answer, and given its id.
+    fn answered_by(&self, mut message: ServerJsonRpcMessage) -> Option<ServerJsonRpcMessage> {
+        let id = match &mut message {
+            JsonRpcMessage::Response(response) => Some(&response.id),
+            JsonRpcMessage::Error(error) => {
+                if self.is_first {
+                    error.id = Some(self.id.clone());
+                }
+                error.id.as_ref()
+            }
+            _ => None,
+        };
+        id.is_some_and(|id| self.is_mine(id)).then_some(message)
+    }
+
+    /// Whether an answer under `id` is one to this request. Some servers make a string of every number.
+    fn is_mine(&self, id: &RequestId) -> bool {
+        match (&self.id, id) {
+            (RequestId::Number(asked), RequestId::String(answered)) => answered.parse() == Ok(*asked),
+            (asked, answered) => asked == answered,
+        }
     }
 }
 

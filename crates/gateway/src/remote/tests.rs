@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bowline_core::catalog::{ServerEntry, remote_place};
 use bowline_core::gateway_file::{RemotePlace, RemoteTransport};
 use futures::StreamExt as _;
 use rcgen::CertifiedKey;
@@ -16,6 +17,8 @@ use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
 use super::client::Answer;
 use super::*;
+
+mod answers;
 
 /// What a server sends: text once, or one part again and again for ever.
 #[derive(Clone)]
@@ -144,6 +147,20 @@ async fn refusal(url: &str) -> String {
     match post(&client(url)).await {
         Err(error) => error.to_string(),
         Ok(answer) => panic!("answered with {}", answer.response.status()),
+    }
+}
+
+#[test]
+fn every_url_that_a_catalog_may_have_can_be_dialled() {
+    for byte in b'!'..=b'~' {
+        let odd = char::from(byte);
+        for url in [format!("https://a.example/a{odd}b"), format!("https://a.example/?a{odd}b")] {
+            let entry = serde_json::json!({ "remote": { "url": url, "transport_type": "http" } });
+            let entry = ServerEntry::from_json(&entry).unwrap();
+            if let Ok(place) = remote_place(entry.fields()) {
+                HttpClient::new(&place, Dialer::new(true, CAPS.connect).unwrap(), CAPS).expect(&url);
+            }
+        }
     }
 }
 

@@ -107,17 +107,26 @@ impl Upstream {
         let mut handle = sent.map_err(|_| CallError::Lost { server: server() })?;
         let mut abandon = Abandon { peer, request: Some(handle.id.clone()) };
         let mut reports = progress.open(handle.progress_token.clone());
-        let mut limit = pin!(tokio::time::sleep(self.means.limits.call));
-        let answer = loop {
+        let limit = self.means.limits.call;
+        let mut given_up = pin!(async {
             tokio::select! {
-                // In this order: what was reported before the answer is passed on before it.
+                () = context.ct.cancelled() => CallError::Cancelled,
+                () = tokio::time::sleep(limit) => CallError::Late { server: server(), limit },
+            }
+        });
+        let answer = loop {
+            let report = tokio::select! {
+                // In this order: no flood of reports keeps a call from its end, and what was reported before the
+                // answer is passed on before it.
                 biased;
-                report = reports.next() => pass_on(report, context).await,
+                why = &mut given_up => return Err(why),
+                report = reports.next() => report,
                 answer = &mut handle.rx => break answer,
-                () = context.ct.cancelled() => return Err(CallError::Cancelled),
-                () = &mut limit => {
-                    return Err(CallError::Late { server: server(), limit: self.means.limits.call });
-                }
+            };
+            tokio::select! {
+                biased;
+                why = &mut given_up => return Err(why),
+                () = pass_on(report, context) => {}
             }
         };
         abandon.request = None;

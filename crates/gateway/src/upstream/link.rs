@@ -19,6 +19,8 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tracing::warn;
 
+use crate::plain::{plain, plain_exit};
+
 /// Where the end of a process is written down by its link and read by its session.
 pub(crate) type ExitSlot = Arc<Mutex<Option<ServerExit>>>;
 
@@ -72,8 +74,13 @@ impl<T> Link<T> {
                     return None;
                 };
                 match custom.params_as::<ServerExit>() {
-                    Ok(exit) => *slot.lock().unwrap_or_else(PoisonError::into_inner) = exit,
-                    Err(error) => warn!(%error, "exit notification not understood"),
+                    Ok(exit) => {
+                        let exit = exit.as_ref().map(plain_exit);
+                        *slot.lock().unwrap_or_else(PoisonError::into_inner) = exit;
+                    }
+                    Err(error) => {
+                        warn!(error = plain(&error.to_string()), "exit notification not understood");
+                    }
                 }
                 None
             }
@@ -181,5 +188,23 @@ impl ClientHandler for Client {
 
     async fn on_tool_list_changed(&self, _: NotificationContext<RoleClient>) {
         self.tools_changed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_process_is_kept_in_the_form_in_which_a_bridge_tells_it() {
+        let slot = ExitSlot::default();
+        let link = Link { transport: (), exit: Some(Arc::clone(&slot)), progress: Arc::default() };
+        let line = "x\u{1b}".repeat(10_000);
+        let told = serde_json::json!({ "method": EXIT_NOTIFICATION,
+            "params": { "code": 3, "stderr": vec![line; 1000] } });
+        assert!(link.take(serde_json::from_value(told).unwrap()).is_none());
+        let exit = slot.lock().unwrap().take().unwrap();
+        assert_eq!((exit.code, exit.stderr.len()), (Some(3), 20));
+        assert!(exit.stderr.iter().all(|line| line.len() <= 400 && !line.contains('\u{1b}')), "{exit:?}");
     }
 }

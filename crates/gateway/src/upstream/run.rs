@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use bowline_core::gateway_file::{RemotePlace, RemoteTransport, SERVER_SOCKET, ServerExit, ServerPlace};
+use futures::FutureExt as _;
 use rmcp::model::{PaginatedRequestParams, ProtocolVersion, Tool};
 use rmcp::service::{ClientInitializeError, ClientLifecycleMode, ClientServiceExt as _, ServiceError};
 use rmcp::transport::Transport;
@@ -19,7 +20,8 @@ use super::dock::Dock;
 use super::link::{Client, ExitSlot, Link};
 use super::{Session, Upstream};
 use crate::backoff::Backoff;
-use crate::remote::{Caps, Dialer, HttpClient, RemoteError, SseTransport, streamable};
+use crate::plain::plain;
+use crate::remote::{Caps, Dialer, HttpClient, MOST_ANSWER, RemoteError, SseTransport, streamable};
 
 /// First and longest pause before a server is asked again.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
@@ -27,8 +29,12 @@ const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_se
 const STABLE: Duration = Duration::from_secs(30);
 /// A remote server's tools are listed this often: no connection says that it has gone.
 const REFRESH: Duration = Duration::from_secs(5 * 60);
+/// From one listing of a session to the next: a server may say in a loop that its tools are different.
+const BETWEEN_LISTINGS: Duration = Duration::from_secs(1);
 /// Pages of one listing. A server that goes on for longer is not listing tools.
 const MOST_PAGES: usize = 100;
+/// Tools of one server: more than any client can make use of.
+const MOST_TOOLS: usize = 4096;
 
 /// Why a session ended or did not begin.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +51,10 @@ enum SessionEnd {
     List(ServiceError),
     #[error("its list of tools has more than {MOST_PAGES} pages")]
     Endless,
+    #[error("it lists more than {MOST_TOOLS} tools")]
+    TooMany,
+    #[error("its list of tools is larger than {} MiB", MOST_ANSWER >> 20)]
+    TooLarge,
     #[error("{0}")]
     Remote(String),
 }
@@ -83,16 +93,16 @@ impl From<RemoteError> for SessionEnd {
 }
 
 /// What the way to a remote server says of a failure, without the protocol library's words around it; `None` for a
-/// failure that is about something else.
+/// failure that is about something else. Some of the words may be the server's.
 pub(super) fn remote_reason(error: &(dyn Error + 'static)) -> Option<String> {
     let mut cause = Some(error);
     while let Some(current) = cause {
         if let Some(reason) = current.downcast_ref::<RemoteError>() {
-            return Some(reason.to_string());
+            return Some(plain(&reason.to_string()));
         }
         match current.downcast_ref::<StreamableHttpError<RemoteError>>() {
-            Some(StreamableHttpError::Client(reason)) => return Some(reason.to_string()),
-            Some(other) => return Some(other.to_string()),
+            Some(StreamableHttpError::Client(reason)) => return Some(plain(&reason.to_string())),
+            Some(other) => return Some(plain(&other.to_string())),
             None => cause = current.source(),
         }
     }
@@ -115,7 +125,7 @@ impl Upstream {
         let mut dock = loop {
             match Dock::open(&path, uid) {
                 Ok(dock) => break dock,
-                Err(error) => self.failed(format!("the gateway cannot listen for it: {error}"), None),
+                Err(error) => self.failed(&format!("the gateway cannot listen for it: {error}"), None),
             }
             tokio::time::sleep(backoff.pause()).await;
         };
@@ -137,7 +147,7 @@ impl Upstream {
                 era = other(&era);
             }
             let exit = exit.lock().unwrap_or_else(PoisonError::into_inner).take();
-            self.failed(sentence(&end, exit.as_ref()), exit);
+            self.failed(&sentence(&end, exit.as_ref()), exit);
             rest(&mut dock, &mut backoff).await;
         }
     }
@@ -164,7 +174,7 @@ impl Upstream {
             if let SessionEnd::Refused(_) = end {
                 era = other(&era);
             }
-            self.failed(sentence(&end, None), None);
+            self.failed(&sentence(&end, None), None);
             tokio::time::sleep(backoff.pause()).await;
         }
     }
@@ -215,12 +225,20 @@ impl Upstream {
 
         let mut closed = pin!(service.waiting());
         loop {
-            let must_answer = tokio::select! {
+            let rested = tokio::time::sleep(BETWEEN_LISTINGS);
+            let mut must_answer = tokio::select! {
                 _ = &mut closed => return Err(SessionEnd::Closed),
                 () = client.tools_changed.notified() => false,
                 () = self.doubt.notified() => true,
                 () = elapsed(refresh) => true,
             };
+            tokio::select! {
+                _ = &mut closed => return Err(SessionEnd::Closed),
+                () = rested => {}
+            }
+            // What has come meanwhile is answered by the same listing.
+            let _ = client.tools_changed.notified().now_or_never();
+            must_answer |= self.doubt.notified().now_or_never().is_some();
             let listed = tokio::select! {
                 _ = &mut closed => return Err(SessionEnd::Closed),
                 listed = tokio::time::timeout(self.means.limits.start, list(&peer)) => listed,
@@ -228,7 +246,10 @@ impl Upstream {
             match listed.unwrap_or(Err(SessionEnd::Late(self.means.limits.start))) {
                 Ok(tools) => self.offer(tools),
                 Err(end) if must_answer => return Err(end),
-                Err(error) => warn!(server = self.server.name, %error, "changed tools not listed"),
+                Err(error) => {
+                    let reason = plain(&error.to_string());
+                    warn!(server = self.server.name, reason, "changed tools not listed");
+                }
             }
         }
     }
@@ -258,7 +279,7 @@ async fn rest(dock: &mut Dock, backoff: &mut Backoff) {
 
 /// All tools of a server, page by page.
 async fn list(peer: &Peer<RoleClient>) -> Result<Vec<Tool>, SessionEnd> {
-    let (mut tools, mut cursor) = (Vec::new(), None);
+    let (mut tools, mut bytes, mut cursor) = (Vec::new(), 0, None);
     for _ in 0..MOST_PAGES {
         let params = cursor.map(|cursor| PaginatedRequestParams::default().with_cursor(Some(cursor)));
         let page = match peer.list_tools(params).await {
@@ -266,7 +287,14 @@ async fn list(peer: &Peer<RoleClient>) -> Result<Vec<Tool>, SessionEnd> {
             Err(ServiceError::McpError(_)) if !announces_tools(peer) => return Ok(Vec::new()),
             answer => answer?,
         };
+        bytes += serde_json::to_vec(&page.tools).map_or(0, |page| page.len());
         tools.extend(page.tools);
+        if tools.len() > MOST_TOOLS {
+            return Err(SessionEnd::TooMany);
+        }
+        if bytes > MOST_ANSWER {
+            return Err(SessionEnd::TooLarge);
+        }
         cursor = page.next_cursor;
         if cursor.is_none() {
             return Ok(tools);

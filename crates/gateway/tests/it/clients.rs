@@ -1,3 +1,6 @@
+use std::io::Write as _;
+use std::net::TcpStream;
+
 use rmcp::ClientHandler;
 use rmcp::model::{
     CallToolRequestParams, ClientRequest, ErrorCode, PingRequest, ProgressNotificationParam, ServerResult,
@@ -141,6 +144,32 @@ async fn progress_reaches_the_client_under_its_own_token() {
         let told = timeout(PATIENCE, reported.recv()).await.unwrap().unwrap();
         assert_eq!((told.progress_token, told.message.as_deref()), (token, Some("half")), "{era:?}");
     }
+}
+
+#[test]
+fn a_flood_of_progress_that_a_client_does_not_read_ends_with_the_time_of_the_call() {
+    let rig = Rig::start_with(&[server("s")], &["--call-timeout", "3"]);
+    let _bridge = rig.bridge("s", &["--tools", "flood"]);
+    rig.running("s");
+    let head = format!(
+        "POST /mcp HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n\
+         Content-Type: application/json\r\nAccept: application/json, text/event-stream"
+    );
+    let params = json!({"protocolVersion": "2025-11-25", "capabilities": {},
+        "clientInfo": {"name": "t", "version": "1"}});
+    let initialize = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params});
+    let opened = rig.http(&head, &initialize.to_string());
+    let session = opened.head.lines().find(|line| line.starts_with("mcp-session-id")).unwrap();
+    let head = format!("{head}\r\n{session}");
+    let initialized = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
+    assert_eq!(rig.http(&head, &initialized.to_string()).status, 202);
+
+    let params = json!({"name": "flood", "arguments": {}, "_meta": {"progressToken": 1}});
+    let call = json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": params}).to_string();
+    let mut unread = TcpStream::connect(rig.address).unwrap();
+    write!(unread, "{head}\r\nContent-Length: {}\r\n\r\n{call}", call.len()).unwrap();
+    let line = rig.gateway.logged("tool called");
+    assert!(line.contains(r#""outcome":"late""#), "{line}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

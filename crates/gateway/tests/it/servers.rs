@@ -96,6 +96,55 @@ fn a_command_that_cannot_be_started_is_the_servers_state() {
 }
 
 #[test]
+fn a_list_of_tools_that_goes_beyond_all_measure_is_why_a_server_failed() {
+    let rig = Rig::start(&[server("most"), server("many"), server("large")]);
+    let _bridges = [
+        rig.bridge("most", &["--count", "4096", "--page", "1000"]),
+        rig.bridge("many", &["--count", "4097", "--page", "1000"]),
+        rig.bridge("large", &["--count", "90", "--padding", "100000", "--page", "10"]),
+    ];
+    assert_eq!(rig.running("most").tools, 4096);
+    for (server, says) in
+        [("many", "it lists more than 4096 tools"), ("large", "its list of tools is larger than 8 MiB")]
+    {
+        let report = rig.until(server, |report| report.last_error.is_some());
+        assert_eq!((report.last_error.unwrap().message.as_str(), report.tools), (says, 0));
+    }
+}
+
+#[test]
+fn what_a_server_says_of_itself_is_told_in_one_short_line() {
+    let rig = Rig::start(&[server("s")]);
+    let _bridge = rig.bridge("s", &["--version", &format!("1\u{1b}[2J\n{}", "9".repeat(100_000))]);
+    let info = rig.running("s").server_info.unwrap();
+    assert!(info.starts_with("scripted 1\u{fffd}[2J 999") && info.len() <= 400, "{info}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_whose_tools_are_always_different_is_listed_at_most_once_a_second() {
+    let rig = Rig::start(&[server("s")]);
+    let _bridge = rig.bridge("s", &["--tools", "listings", "--restless"]);
+    rig.running("s");
+    let client = rig.client((), TOKEN, Era::Legacy).await.unwrap();
+    let listings = async || -> u32 {
+        let said = client.call_tool(CallToolRequestParams::new("listings")).await.unwrap();
+        text(&said).parse().unwrap()
+    };
+    let (since, before) = (Instant::now(), listings().await);
+    let until = since + PATIENCE;
+    let after = loop {
+        let after = listings().await;
+        // Two later ones: the first of them may be due at once.
+        if after >= before + 2 {
+            break after;
+        }
+        assert!(Instant::now() < until, "never listed again");
+    };
+    let seconds = since.elapsed().as_secs_f64();
+    assert!(f64::from(after - before) <= seconds + 1.0, "{} listings in {seconds} s", after - before);
+}
+
+#[test]
 fn a_server_without_tools_is_a_running_one() {
     let rig = Rig::start(&[server("s")]);
     let _bridge = rig.bridge("s", &[]);

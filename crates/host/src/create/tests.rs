@@ -36,6 +36,7 @@ fn spec() -> ContainerSpec {
         network: NetworkMode::None,
         publish: None,
         limits: Limits { memory: 1 << 28, nano_cpus: Some(500_000_000), cpu_shares: Some(512), pids: 64 },
+        secrets: String::new(),
     }
 }
 

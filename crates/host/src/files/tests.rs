@@ -2,6 +2,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 
 use bowline_core::observed::Entry;
 use rustix::thread::CapabilitySet;
+use zeroize::Zeroizing;
 
 use super::*;
 
@@ -235,4 +236,160 @@ fn what_we_may_not_look_at_is_listed_as_other_and_hides_nothing_else() {
     assert_eq!(listed, expected.map(|(path, entry)| (path.to_owned(), entry)).into());
     std::fs::set_permissions(g.root().join("closed"), PermissionsExt::from_mode(0o700)).unwrap();
     std::fs::set_permissions(g.root().join("blind"), PermissionsExt::from_mode(0o700)).unwrap();
+}
+
+/// The revision that a listing tells of the file; `None` when it tells of no secret file there.
+fn told_revision(ground: &Ground, path: &str) -> Option<String> {
+    match ground.listing().get(path) {
+        Some(Entry::Secret { mode: 0o444, revision }) => Some(revision.clone()),
+        other => {
+            assert!(!matches!(other, Some(Entry::File { .. })), "a digest was taken of {path}: {other:?}");
+            None
+        }
+    }
+}
+
+fn values(pairs: &[(&str, &str)]) -> Vec<(String, Zeroizing<String>)> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), Zeroizing::new((*value).to_owned()))).collect()
+}
+
+impl Ground {
+    fn write_secrets(&self, server: &str, revision: &str, pairs: &[(&str, &str)]) -> Result<(), FileError> {
+        let path = format!("secrets/{server}/env");
+        self.trees.write_secrets(&self.key, self.uid, &path, revision, &values(pairs))
+    }
+}
+
+fn ground_with_secrets() -> Ground {
+    let g = ground();
+    for path in ["", "secrets", "secrets/time", "secrets/fetch"] {
+        g.make(path, 0o755);
+    }
+    g.write_secrets("time", "r1", &[("TOKEN", "hunter2"), ("A", "b=c # d")]).unwrap();
+    g
+}
+
+#[test]
+fn a_secret_file_has_sorted_lines_and_is_told_by_its_revision() {
+    let g = ground_with_secrets();
+    let text = std::fs::read_to_string(g.root().join("secrets/time/env")).unwrap();
+    let (first, lines) = text.split_once('\n').unwrap();
+    assert!(first.starts_with("# r1 ") && first.len() == 5 + 64, "{first}");
+    assert_eq!(lines, "A=b=c # d\nTOKEN=hunter2\n");
+    assert_eq!(told_revision(&g, "secrets/time/env").as_deref(), Some("r1"));
+
+    g.write_secrets("time", "r2", &[]).unwrap();
+    assert_eq!(told_revision(&g, "secrets/time/env").as_deref(), Some("r2"));
+    let text = std::fs::read_to_string(g.root().join("secrets/time/env")).unwrap();
+    assert_eq!(text.lines().count(), 1);
+}
+
+#[test]
+fn every_change_of_a_secret_file_is_seen_and_no_digest_is_ever_taken_of_one() {
+    let g = ground_with_secrets();
+    let file = g.root().join("secrets/time/env");
+    let written = std::fs::read(&file).unwrap();
+    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o644)).unwrap();
+    assert!(
+        matches!(&g.listing()["secrets/time/env"], Entry::Secret { mode: 0o644, revision } if revision == "r1")
+    );
+    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o444)).unwrap();
+    let reads_as = |content: &[u8]| {
+        std::fs::write(&file, content).unwrap();
+        told_revision(&g, "secrets/time/env").unwrap()
+    };
+    for at in 0..written.len() {
+        let mut changed = written.clone();
+        changed[at] ^= 1;
+        assert_eq!(reads_as(&changed), "", "byte {at} was changed");
+        assert_eq!(reads_as(&written[..at]), "", "cut off at {at}");
+    }
+    for more in [&b"\n"[..], b"MORE=1\n"] {
+        assert_eq!(reads_as(&[&written, more].concat()), "");
+    }
+    assert_eq!(reads_as(&written), "r1");
+
+    // The same bytes at another place are another server's.
+    std::fs::copy(&file, g.root().join("secrets/fetch/env")).unwrap();
+    std::fs::copy(&file, g.root().join("secrets/time/.env.tmp")).unwrap();
+    std::fs::copy(&file, g.root().join("secrets/stray")).unwrap();
+    for path in ["secrets/fetch/env", "secrets/time/.env.tmp", "secrets/stray"] {
+        assert_eq!(told_revision(&g, path).as_deref(), Some(""), "{path}");
+    }
+    std::fs::remove_file(&file).unwrap();
+    symlink(g.root().join("secrets/fetch/env"), &file).unwrap();
+    assert_eq!(g.listing()["secrets/time/env"], Entry::Other);
+}
+
+#[test]
+fn a_secret_file_larger_than_one_piece_is_proven_to_its_last_byte() {
+    let g = ground_with_secrets();
+    let long = "v".repeat(32 << 10);
+    g.write_secrets("time", "r1", &[("A", &long), ("B", &long)]).unwrap();
+    assert_eq!(told_revision(&g, "secrets/time/env").as_deref(), Some("r1"));
+    let file = g.root().join("secrets/time/env");
+    let mut written = std::fs::read(&file).unwrap();
+    let last = written.len() - 2;
+    written[last] = b'w';
+    std::fs::write(&file, written).unwrap();
+    assert_eq!(told_revision(&g, "secrets/time/env").as_deref(), Some(""));
+}
+
+#[test]
+fn the_key_of_secret_files_is_for_us_alone_and_lasts_until_it_is_lost() {
+    let g = ground_with_secrets();
+    let again = |g: &Ground| Trees::new(&g.runtime, owner(1)).listing(&g.key, g.uid).unwrap().unwrap();
+    let (secret, lost) = (
+        Entry::Secret { mode: 0o444, revision: "r1".to_owned() },
+        Entry::Secret { mode: 0o444, revision: String::new() },
+    );
+    assert_eq!(again(&g)["secrets/time/env"], secret);
+    let key = g.runtime.join(KEY_FILE);
+    assert_eq!(std::fs::metadata(&key).unwrap().permissions().mode() & 0o7777, 0o400);
+
+    // One that others could have read proves nothing any more.
+    std::fs::set_permissions(&key, PermissionsExt::from_mode(0o440)).unwrap();
+    assert_eq!(again(&g)["secrets/time/env"], lost);
+    assert_eq!(std::fs::metadata(&key).unwrap().permissions().mode() & 0o7777, 0o400);
+    std::fs::remove_file(&key).unwrap();
+    symlink("/etc/hostname", &key).unwrap();
+    assert_eq!(again(&g)["secrets/time/env"], lost);
+    assert!(std::fs::symlink_metadata(&key).unwrap().is_file());
+}
+
+#[test]
+fn what_cannot_be_a_line_is_refused_by_the_name_of_its_variable_alone() {
+    let g = ground_with_secrets();
+    for (name, value) in [
+        ("", "hunter2"),
+        ("#A", "hunter2"),
+        ("A=B", "hunter2"),
+        ("A\nB", "hunter2"),
+        ("A", "x\nhunter2"),
+        ("A", "hunter2\r"),
+        ("A", "hunter2\0"),
+    ] {
+        let refused = g.write_secrets("time", "r2", &[(name, value)]).unwrap_err();
+        assert!(matches!(refused, FileError::Unwritable(_)), "{refused:?}");
+        assert!(!format!("{refused} {refused:?}").contains("hunter2"), "{refused:?}");
+    }
+    let twice = g.write_secrets("time", "r2", &[("A", "1"), ("A", "2")]).unwrap_err();
+    assert_eq!(twice.to_string(), "two values are given for A");
+    assert!(g.write_secrets("time", "no revision", &[]).is_err());
+    assert_eq!(told_revision(&g, "secrets/time/env").as_deref(), Some("r1"));
+
+    let elsewhere = g.trees.write_secrets(&g.key, g.uid, "config/env", "r2", &values(&[("A", "1")]));
+    assert!(matches!(elsewhere, Err(FileError::BadPath(_))));
+    let key = g.trees.file_key().unwrap();
+    assert_eq!(format!("{key:?}"), "FileKey(…)");
+}
+
+#[test]
+fn a_flood_of_a_container_hides_no_secret_file() {
+    let g = ground_with_secrets();
+    g.make("aaa", 0o777);
+    for number in 0..10_001 {
+        std::fs::write(g.root().join(format!("aaa/{number}")), "").unwrap();
+    }
+    assert_eq!(told_revision(&g, "secrets/time/env").as_deref(), Some("r1"));
 }

@@ -141,3 +141,19 @@ async fn a_tree_that_is_made_later_is_found_by_the_event_of_its_making() {
     assert!(matches!(hint, Some(HostHint::Key(_))), "{hint:?}");
     watching.abort();
 }
+
+#[tokio::test]
+async fn a_change_of_a_secret_file_is_told_also_where_its_directory_is_made_later() {
+    let ground = ground();
+    let tree = ground.make(&["secrets", "secrets/time"]);
+    let (teller, mut news) = teller(PENDING);
+    let mut followed = ground.followed(teller).rescan(false).await;
+    std::fs::write(tree.join("secrets/time/env"), "x").unwrap();
+    while news.recv().await.unwrap() != [tree.join("secrets/time/env")] {}
+
+    ground.make(&["secrets/fetch"]);
+    while news.recv().await.unwrap() != [tree.join("secrets/fetch")] {}
+    followed.concerned(&BTreeSet::from([ground.uid]), false);
+    std::fs::write(tree.join("secrets/fetch/env"), "x").unwrap();
+    while news.recv().await.unwrap() != [tree.join("secrets/fetch/env")] {}
+}

@@ -121,6 +121,7 @@ impl Ground {
                 cpu_shares: Some(512),
                 pids: 32,
             },
+            secrets: String::new(),
         }
     }
 
@@ -214,6 +215,7 @@ fn settings(dir: &tempfile::TempDir, owner: &Owner, fixture: &std::path::Path) -
         bridge: fixture.to_owned(),
         bridge_store: dir.path().join("store"),
         publish: Ipv4Addr::LOCALHOST.into(),
+        uids: "1900100000-1900199999".parse().unwrap(),
     }
 }
 

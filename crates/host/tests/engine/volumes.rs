@@ -101,6 +101,24 @@ fn what_is_in_a_volume_belongs_to_the_uid_that_is_started_on_it() {
 }
 
 #[test]
+fn a_volume_on_which_a_container_runs_is_given_to_no_other() {
+    test(async |ground| {
+        ground.done(&ground.make_volume("data")).await;
+        let spec = ground.with_volume("data", true);
+        ground.done(&ground.create("one", &spec)).await;
+        ground.done(&ground.create("two", &spec)).await;
+        ground.done(&ground.start("one")).await;
+        ground.done(&ground.start("one")).await;
+        let failed = ground.host.execute(&ground.key, &ground.start("two")).await.unwrap_err();
+        assert_eq!(failed.class, FailureClass::Moved, "{failed}");
+        assert!(failed.message.contains(&ground.name("one")), "{failed}");
+        let id = ground.docker.inspect_container(&ground.name("one"), None).await.unwrap().id.unwrap();
+        ground.done(&Step::StopContainer { id, name: ground.name("one") }).await;
+        ground.done(&ground.start("two")).await;
+    });
+}
+
+#[test]
 fn nobody_elses_volume_is_taken_or_mounted() {
     test(async |ground| {
         let mut near = ground.volume_identity("near");

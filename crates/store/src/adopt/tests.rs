@@ -1,6 +1,10 @@
+use std::collections::BTreeSet;
+
 use bowline_core::gateway_file::TokenVerifier;
+use bowline_core::labels::Owner;
 use bowline_core::lease::{Holder, LeaseKind, LeaseSlot};
 use bowline_core::object::{GatewayKey, StoredMeta};
+use bowline_core::volume::{VolumeIdentity, VolumeKey, VolumeProblem};
 use chrono::Utc;
 use serde_json::json;
 
@@ -45,6 +49,7 @@ fn adoption(gateways: Vec<AdoptedGateway>) -> Adoption {
         host: "h1".to_owned(),
         catalogs: BTreeMap::from([(ObjectKey::cluster_catalog("base"), json!({ "registry": {} }))]),
         gateways,
+        volumes: Vec::new(),
     }
 }
 
@@ -70,6 +75,59 @@ fn what_is_adopted_is_as_it_was() {
         let again = Store::open(&fixture.database, crate::testing::INSTANCE).await.unwrap();
         assert_eq!(again.installation(), adoption.installation);
         again.close().await;
+    });
+}
+
+#[test]
+fn a_volume_stays_with_the_gateway_that_runs_on_it() {
+    with_store(|fixture| async move {
+        let (used, kept) = (VolumeKey::new("keeper", "data"), VolumeKey::new("other", "data"));
+        let mut adoption = adoption(vec![gateway("u1", 20_000)]);
+        let volume = |tenant: u128, key: &VolumeKey, holder| AdoptedVolume {
+            seen: ObservedVolume {
+                name: format!("mcp-vol-{tenant}.{}", key.server),
+                identity: VolumeIdentity {
+                    owner: Owner { instance: "test".to_owned(), installation: adoption.installation },
+                    host: "h1".to_owned(),
+                    namespace: "u1".to_owned(),
+                    tenant: Uuid::from_u128(tenant),
+                    key: key.clone(),
+                },
+            },
+            holder,
+        };
+        let holder = adoption.gateways[0].object.metadata.uid;
+        adoption.volumes =
+            vec![volume(77, &used, Some(holder)), volume(77, &kept, None), volume(78, &kept, None)];
+        fixture.store.adopt(&adoption).await.unwrap();
+        let listed = fixture.store.volumes(None).await.unwrap();
+        let listed: Vec<_> = listed.into_iter().map(|row| (row.key, row.holder, row.engine_name)).collect();
+        let name = |server| Some(format!("mcp-vol-77.{server}"));
+        let user = GatewayKey::new("u1", "default");
+        let expected =
+            [(used.clone(), Some(user.clone()), name("keeper")), (kept.clone(), None, name("other"))];
+        assert_eq!(listed, expected);
+
+        // Whichever gateway of the namespace is looked at first.
+        let second = fixture.apply(&ObjectKey::gateway("u1", "work"), &json!({})).await.object.metadata.uid;
+        let host = fixture.store.register_host("h1").await.unwrap().id;
+        let claims =
+            fixture.store.claim_volumes(host, second, "u1", &[used.clone(), kept].into()).await.unwrap();
+        assert_eq!(claims.problems, [(used.to_string(), VolumeProblem::InUse(user))].into());
+    });
+}
+
+#[test]
+fn an_installation_of_which_only_tenants_are_left_is_adopted_too() {
+    with_store(|fixture| async move {
+        let adoption = Adoption { catalogs: BTreeMap::new(), ..adoption(Vec::new()) };
+        fixture.store.adopt(&adoption).await.unwrap();
+        let again = Store::open(&fixture.database, crate::testing::INSTANCE).await.unwrap();
+        assert_eq!(again.installation(), adoption.installation);
+        again.close().await;
+        let (gateway, place) = fixture.placed("u1").await;
+        let claims = fixture.store.claim_volumes(place.host, gateway, "u1", &BTreeSet::new()).await.unwrap();
+        assert_eq!(claims.tenant, Uuid::from_u128(77));
     });
 }
 

@@ -38,6 +38,23 @@ fn requests_are_counted_by_unit_and_wake_the_controller() {
 }
 
 #[test]
+fn requests_at_one_moment_are_told_apart() {
+    with_store(async |db| {
+        let (uid, _) = db.placed("u1").await;
+        let asked = (0..16).map(|number| {
+            let store = db.store.clone();
+            tokio::spawn(async move { store.request_retry(uid, &format!("server:{number}")).await.unwrap() })
+        });
+        let mut revisions = Vec::new();
+        for asking in asked.collect::<Vec<_>>() {
+            revisions.push(asking.await.unwrap());
+        }
+        revisions.sort_unstable();
+        assert_eq!(revisions, (1..=16).collect::<Vec<_>>());
+    });
+}
+
+#[test]
 fn a_gateway_that_is_made_anew_inherits_no_request() {
     with_store(async |db| {
         let (uid, _) = db.placed("u1").await;

@@ -91,6 +91,49 @@ fn of_many_claims_at_once_one_wins() {
 }
 
 #[test]
+fn of_the_volumes_of_a_server_a_gateway_gets_all_or_none() {
+    with_store(async |db| {
+        let (one, place) = db.placed("u1").await;
+        let two = second(&db, "u1").await;
+        let claim = async |gateway, keys: &[VolumeKey]| {
+            let keys = keys.iter().cloned().collect();
+            db.store.claim_volumes(place.host, gateway, "u1", &keys).await.unwrap().problems
+        };
+        let (wal, other) = (VolumeKey::new("sqlite", "wal"), VolumeKey::new("other", "data"));
+        assert!(claim(one, &[key()]).await.is_empty());
+        let problems = claim(two, &[key(), wal.clone(), other.clone()]).await;
+        assert_eq!(problems.keys().collect::<Vec<_>>(), ["sqlite/data"]);
+        assert_eq!(db.store.held_volumes(two).await.unwrap(), std::slice::from_ref(&other));
+        assert!(claim(one, &[key(), wal.clone()]).await.is_empty(), "nobody keeps the first from the rest");
+
+        // What is being removed blocks its server, too.
+        db.store.release_volumes(one, &[key(), wal.clone()]).await.unwrap();
+        db.store.remove_volume("u1", &key()).await.unwrap();
+        let problems = claim(two, &[key(), wal.clone(), other.clone()]).await;
+        assert_eq!(problems.get("sqlite/data"), Some(&VolumeProblem::Removing));
+        assert_eq!(db.store.held_volumes(two).await.unwrap(), std::slice::from_ref(&other));
+    });
+}
+
+#[test]
+fn what_was_claimed_and_never_made_is_forgotten_when_nobody_has_it() {
+    with_store(async |db| {
+        let (one, place) = db.placed("u1").await;
+        let begun = Utc::now() - chrono::TimeDelta::seconds(5);
+        let later = Utc::now() + chrono::TimeDelta::seconds(5);
+        db.store.claim_volumes(place.host, one, "u1", &data()).await.unwrap();
+        let left = async |listed_at| {
+            db.store.forget_volumes(place.host, &[], listed_at).await.unwrap();
+            db.store.volumes(None).await.unwrap().len()
+        };
+        assert_eq!(left(later).await, 1, "it will be made");
+        db.store.release_volumes(one, &[key()]).await.unwrap();
+        assert_eq!(left(begun).await, 1, "it is newer than the list");
+        assert_eq!(left(later).await, 0);
+    });
+}
+
+#[test]
 fn what_a_gateway_uses_is_not_removed_and_what_is_to_go_is_not_claimed() {
     with_store(async |db| {
         let (one, place) = db.placed("u1").await;

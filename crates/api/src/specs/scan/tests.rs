@@ -52,8 +52,10 @@ fn directories_are_read_to_their_ends_without_the_hidden_ones() {
     let scan = scan(folder.path()).unwrap();
     assert_eq!(scan.files.keys().collect::<Vec<_>>(), ["team/a/c.json", "team/b.yml", "z.yaml"]);
     assert_eq!(scan.directories.len(), 4);
-    let Content::Text { text, sha256 } = &scan.files["z.yaml"] else { panic!() };
+    let Content::Text { text, sha256, modified } = &scan.files["z.yaml"] else { panic!() };
     assert_eq!((text.as_str(), sha256.len()), ("z.yaml", 64));
+    let written = std_fs::metadata(folder.path().join("z.yaml")).unwrap();
+    assert_eq!(*modified, std::os::unix::fs::MetadataExt::mtime(&written));
 }
 
 #[test]
@@ -96,6 +98,36 @@ fn what_is_no_plain_file_of_text_is_told_and_neither_followed_nor_waited_for() {
         assert!(matches!(scan.files[file], Content::Text { .. }), "{file}");
     }
     assert_eq!(scan.files.len(), 12, "{:?}", scan.files.keys());
+    // Where a link is, a directory may have been.
+    for link in ["proc", "link.yaml", "dangling.yaml"] {
+        assert!(scan.cannot_see(&format!("{link}/a.yaml")).unwrap().contains("symbolic link"), "{link}");
+    }
+    assert_eq!(scan.may_hide("gone.yaml"), None);
+}
+
+#[test]
+fn a_directory_whose_name_is_no_paths_is_told_and_may_have_anything_in_it() {
+    let folder = folder();
+    std_fs::write(folder.path().join("good.yaml"), "a: 1").unwrap();
+    let name = OsStr::from_bytes(b"team\xff");
+    std_fs::create_dir(folder.path().join(name)).unwrap();
+    let seen = scan(folder.path()).unwrap();
+    assert!(unreadable(&seen, "team\u{fffd}").contains("its name"));
+    assert!(seen.may_hide("team/a.yaml").unwrap().contains("team\u{fffd}"));
+    assert_eq!(seen.may_hide("good.yaml"), None);
+}
+
+#[test]
+fn a_path_that_is_too_long_is_told_shorter_than_what_can_be_stored() {
+    let folder = folder();
+    // Each control character becomes three bytes.
+    let deep = folder.path().join(vec!["d".repeat(200); 4].join("/"));
+    std_fs::create_dir_all(&deep).unwrap();
+    std_fs::write(deep.join("\u{1}".repeat(200) + ".yaml"), "a: 1").unwrap();
+    let seen = scan(folder.path()).unwrap();
+    let (path, content) = seen.files.first_key_value().unwrap();
+    assert!(path.len() <= MAX_PATH && path.ends_with('\u{fffd}'), "{}", path.len());
+    assert!(matches!(content, Content::Unreadable(_)));
 }
 
 #[test]

@@ -73,6 +73,29 @@ async fn a_removal_ends_when_the_volume_is_listed_no_more() {
 }
 
 #[tokio::test]
+async fn every_volume_is_told_of_whatever_becomes_of_the_others() {
+    let answer = |request: &str| match request {
+        "DELETE /v1/namespaces/u1/volumes/SQLite/used" => refused(409, "SQLite/used is used"),
+        "DELETE /v1/namespaces/u1/volumes/SQLite/typo" => refused(404, "there is no SQLite/typo"),
+        "DELETE /v1/namespaces/u1/volumes/SQLite/broken" => refused(503, "the database is away"),
+        "DELETE /v1/namespaces/u1/volumes/SQLite/data" => ok(VolumeList { items: vec![item(false, true)] }),
+        "GET /v1/namespaces/u1/volumes" => ok(VolumeList { items: Vec::new() }),
+        other => refused(404, other),
+    };
+    let api = FakeApi::answering(answer);
+    let (out, ended) = run_line(&api, "bowline volume rm -n u1 SQLite/used SQLite/data SQLite/typo").await;
+    assert_eq!(out, "volume u1/SQLite/data removed\n");
+    let failure = ended.unwrap_err();
+    assert_eq!(failure.exit_code(), 1);
+    let text = failure.to_string();
+    assert!(text.contains("SQLite/used is used\n  there is no SQLite/typo"), "{text}");
+
+    let (out, ended) = run_line(&api, "bowline volume rm -n u1 SQLite/data SQLite/broken SQLite/used").await;
+    assert_eq!(out, "volume u1/SQLite/data removing\n", "what was asked for before goes on");
+    assert_eq!(ended.unwrap_err().exit_code(), 2);
+}
+
+#[tokio::test]
 async fn a_volume_in_use_is_the_users_matter() {
     let api = FakeApi::answering(|_| refused(409, "the volume SQLite/data is used by gateway/u1/default"));
     let (out, ended) = run_line(&api, "bowline volume rm -n u1 SQLite/data").await;

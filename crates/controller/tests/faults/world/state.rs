@@ -10,11 +10,11 @@ use bowline_core::gateway_file::{
 use bowline_core::labels::{Identity, Role};
 use bowline_core::object::GatewayKey;
 use bowline_core::observed::{
-    ContainerState, Entry, ImageFacts, ImageState, Live, Observed, ObservedContainer, ObservedNetwork, Tree,
+    ContainerState, ImageFacts, ImageState, Live, Observed, ObservedContainer, ObservedNetwork, Tree,
 };
 use bowline_core::step::{Content, FailureClass, Step, StepFailure};
 use bowline_core::volume::ObservedVolume;
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::Strike;
@@ -32,12 +32,16 @@ pub(super) struct State {
     pub(super) volumes: Vec<ObservedVolume>,
     pub(super) trees: BTreeMap<Uuid, Tree>,
     /// Contents of the files in the trees.
-    contents: BTreeMap<(Uuid, String), String>,
+    pub(super) contents: BTreeMap<(Uuid, String), String>,
+    /// The values in the secret files, by tree and path.
+    pub(super) secrets: BTreeMap<(Uuid, String), Vec<(String, String)>>,
     /// What each gateway has read of its files: its configuration, and the revision of its tokens.
     read: BTreeMap<Uuid, (GatewayFile, i64)>,
     pub(super) taken_names: BTreeSet<String>,
     /// Roles whose container never starts, and how that fails.
     pub(super) broken: BTreeMap<Role, FailureClass>,
+    /// Images that no registry has: when they were asked for last, and how often.
+    pub(super) unpullable: BTreeMap<String, (DateTime<Utc>, u32)>,
     pub(super) strike: Option<Strike>,
     pub(super) calls: usize,
     /// The calls since the last arming, in words.
@@ -52,7 +56,7 @@ pub(super) fn failure(class: FailureClass, message: &str) -> StepFailure {
     StepFailure { class, message: message.to_owned() }
 }
 
-fn moved(message: impl Into<String>) -> StepFailure {
+pub(super) fn moved(message: impl Into<String>) -> StepFailure {
     StepFailure { class: FailureClass::Moved, message: message.into() }
 }
 
@@ -84,6 +88,10 @@ fn is_bad(spec: &ContainerSpec) -> bool {
 impl State {
     pub(super) fn observe(&self, key: &GatewayKey, images: &BTreeSet<String>) -> Observed {
         let image = |name: &String| {
+            if let Some((at, failures)) = self.unpullable.get(name) {
+                let message = "no registry has it".to_owned();
+                return (name.clone(), ImageState::Failed { message, at: *at, failures: *failures });
+            }
             let id = image_id(name);
             let facts = ImageFacts { id, command: vec!["serve".to_owned()], ..ImageFacts::default() };
             (name.clone(), ImageState::Present(facts))
@@ -116,24 +124,14 @@ impl State {
             .ok_or_else(|| moved(format!("no container {id}")))
     }
 
-    fn has_directory(&self, uid: Uuid, path: &str) -> bool {
-        let entry = self.trees.get(&uid).and_then(|tree| tree.get(path));
-        matches!(entry, Some(Entry::Directory { .. }))
-    }
-
-    /// Whether everything that the container binds is there.
-    fn has_sources(&self, identity: &Identity, spec: &ContainerSpec) -> bool {
-        let tree = format!("/gateways/{}/", identity.uid);
-        spec.binds.iter().all(|bind| match bind.source.split_once(&tree) {
-            Some((_, path)) => self.has_directory(identity.uid, path),
-            // The bridge, which is no part of any gateway.
-            None => true,
-        })
-    }
-
     pub(super) fn execute(&mut self, key: &GatewayKey, step: &Step) -> Result<(), StepFailure> {
         match step {
-            Step::PullImage { .. } => Ok(()),
+            Step::PullImage { reference } => {
+                if let Some((at, failures)) = self.unpullable.get_mut(reference) {
+                    (*at, *failures) = (Utc::now(), *failures + 1);
+                }
+                Ok(())
+            }
             Step::ReloadGateway { uid } => {
                 self.read_files(*uid);
                 Ok(())
@@ -141,6 +139,7 @@ impl State {
             Step::EnsureDirectory { .. } | Step::WriteFile { .. } | Step::RemovePath { .. } => {
                 self.change_files(step)
             }
+            Step::WriteSecrets { .. } => Err(failure(FailureClass::Refused, "written without its values")),
             Step::CreateNetwork { name, identity, spec } => {
                 if identity.key != *key {
                     return Err(failure(FailureClass::Refused, "another gateway's labels"));
@@ -227,37 +226,6 @@ impl State {
         }
     }
 
-    fn change_files(&mut self, step: &Step) -> Result<(), StepFailure> {
-        match step {
-            Step::EnsureDirectory { uid, path, mode } => {
-                let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
-                if !path.is_empty() && !self.has_directory(*uid, parent) {
-                    return Err(moved(format!("no parent of {path}")));
-                }
-                self.trees.entry(*uid).or_default().insert(path.clone(), Entry::Directory { mode: *mode });
-            }
-            Step::WriteFile { uid, path, mode, content } => {
-                let tree = self.trees.get_mut(uid).ok_or_else(|| moved("no tree"))?;
-                tree.insert(path.clone(), Entry::File { mode: *mode, sha256: content.sha256() });
-                self.contents.insert((*uid, path.clone()), content.0.clone());
-            }
-            Step::RemovePath { uid, path } if path.is_empty() => {
-                if self.containers.iter().any(|(container, _)| container.identity.uid == *uid) {
-                    self.violations.push("files were removed below a container".to_owned());
-                }
-                self.trees.remove(uid);
-            }
-            Step::RemovePath { uid, path } => {
-                let below = format!("{path}/");
-                if let Some(tree) = self.trees.get_mut(uid) {
-                    tree.retain(|entry, _| entry != path && !entry.starts_with(&below));
-                }
-            }
-            other => unreachable!("no step on files: {other}"),
-        }
-        Ok(())
-    }
-
     fn create_network(
         &mut self,
         name: &str,
@@ -320,6 +288,9 @@ impl State {
         }
         if !self.has_sources(&container.identity, &spec) {
             return Err(moved("a bind source is missing"));
+        }
+        if !self.has_secrets(&container.identity, &spec) {
+            self.violations.push(format!("{:?} was started without its secrets", container.identity.role));
         }
         let mut joined = BTreeSet::new();
         if let NetworkMode::Named(name) = &spec.network {

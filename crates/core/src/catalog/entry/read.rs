@@ -85,14 +85,19 @@ fn env_var(reader: &mut Reader, node: &Node) -> Option<EnvVar> {
 
 fn env_name(reader: &mut Reader, node: &Node) -> Option<String> {
     let name = reader.lenient_string(node)?;
-    let is_first = |c: char| c.is_ascii_alphabetic() || c == '_';
-    if name.starts_with(is_first) && name.chars().all(|c| is_first(c) || c.is_ascii_digit()) {
+    if is_variable(&name) {
         return Some(name);
     }
     let message = format!("{name:?} is not the name of an environment variable");
     reader.report(Code::InvalidName, node.position, message).hint =
         Some("use letters, digits and `_`, no digit first".to_owned());
     None
+}
+
+/// Whether `name` can name an environment variable: letters, digits and `_`, no digit first.
+pub(in crate::catalog) fn is_variable(name: &str) -> bool {
+    let is_first = |c: char| c.is_ascii_alphabetic() || c == '_';
+    name.starts_with(is_first) && name.chars().all(|c| is_first(c) || c.is_ascii_digit())
 }
 
 fn secret(reader: &mut Reader, node: &Node) -> Option<SecretDeclaration> {

@@ -1,5 +1,6 @@
 use crate::object::ObjectKey;
 use crate::testing::{World, declare};
+use crate::volume::VolumeKey;
 
 /// The fixture counts the catalogs of a text as their versions: `base` is 1, the team's 2, the unused one 3.
 const LAYERED: &str = "
@@ -36,6 +37,31 @@ fn the_order_in_which_a_gateway_names_its_catalogs_decides_whatever_their_kinds(
     let team = "{ kind: Catalog, name: tools, namespace: data-team }";
     let swapped = LAYERED.replace(&format!("[{team}, base]"), &format!("[base, {team}]"));
     assert_eq!(image(&swapped).as_deref(), Some("mcp/time:2"));
+}
+
+#[test]
+fn volumes_are_claimed_for_servers_of_which_a_container_can_be_made_and_kept_for_others() {
+    let declared = declare(
+        "
+apiVersion: bowline.dev/v1alpha1
+kind: ClusterCatalog
+metadata: { name: base }
+spec:
+  registry:
+    keeper: { image: 'mcp/keeper:1', volumes: ['data:/data'] }
+    far: { title: Far, type: remote, remote: { url: 'https://far.example/mcp' }, volumes: ['data:/data'] }
+    rooted: { image: 'mcp/rooted:1', user: root, volumes: ['data:/data'] }
+---
+apiVersion: bowline.dev/v1alpha1
+kind: Gateway
+metadata: { namespace: u1, name: default }
+spec: { catalogs: [base], servers: [keeper, far, rooted] }
+",
+    );
+    assert_eq!(Vec::from_iter(declared.volume_needs()), [VolumeKey::new("keeper", "data")]);
+    let may_use = |server: &str| declared.may_use(&VolumeKey::new(server, "data"));
+    assert!(may_use("keeper") && !may_use("far"));
+    assert!(may_use("rooted"), "what runs stays until an entry says what else is to run");
 }
 
 #[test]

@@ -13,8 +13,10 @@ use crate::desired::{Declared, Requests};
 use crate::lease::{Holder, LeaseKind, LeaseSlot};
 use crate::observed::ImageFacts;
 use crate::resource::{
-    CatalogRef, Cpu, GatewaySpec, Memory, Mode, Profile, Resources, ServerDefaults, ServerSpec, Transport,
+    CatalogRef, Cpu, GatewaySpec, Memory, Mode, Profile, Resources, SecretBinding, SecretKeyRef, SecretRef,
+    ServerDefaults, ServerSpec, Transport, ValueFrom,
 };
+use crate::secret::{KeyFacts, SecretFacts};
 use crate::testing::settings;
 
 mod damage;
@@ -43,6 +45,8 @@ struct Entry {
     volume: Option<bool>,
     prefix: bool,
     remote: bool,
+    /// A secret that is wanted.
+    secret: bool,
     /// Something that keeps any container from being made.
     broken: bool,
 }
@@ -53,7 +57,7 @@ impl Entry {
     }
 
     fn document(&self, server: &str) -> serde_json::Value {
-        let Entry { image: _, command, env, network, volume, prefix, remote, broken } = self;
+        let Entry { image: _, command, env, network, volume, prefix, remote, secret, broken } = self;
         let mut document = serde_json::json!({ "type": "server" });
         if *remote {
             document["remote"] = serde_json::json!({
@@ -77,8 +81,11 @@ impl Entry {
         if *prefix {
             document["prefix"] = server.into();
         }
+        if *secret && !remote {
+            document["secrets"] = serde_json::json!([{ "name": "key", "env": "KEY" }]);
+        }
         if *broken {
-            document["secrets"] = serde_json::json!([{ "name": "a.key", "env": "KEY" }]);
+            document["user"] = "0".into();
         }
         document
     }
@@ -97,6 +104,12 @@ enum Edit {
     ServerResources(usize, Resources),
     Profile(usize, Option<Profile>),
     Tools(usize, Option<u8>),
+    /// Which Secrets are looked at, by number, first one first.
+    SecretRefs(Vec<usize>),
+    /// From which Secret a server's own secret comes.
+    Binding(usize, Option<usize>),
+    /// The version of the value that a Secret has.
+    Secret(usize, Option<i64>),
     DefaultResources(Resources),
     DefaultProfile(Option<Profile>),
     GatewayResources(Resources),
@@ -135,8 +148,9 @@ fn entry() -> impl Strategy<Value = Entry> {
     let volume = proptest::option::weighted(0.3, any::<bool>());
     let command = proptest::option::of(0..2_u8);
     let rare = || proptest::bool::weighted(0.1);
-    (0..=BAD, command, any::<bool>(), any::<bool>(), volume, any::<bool>(), rare(), rare()).prop_map(
-        |(image, command, env, network, volume, prefix, remote, broken)| Entry {
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), rare(), rare());
+    (0..=BAD, command, volume, flags).prop_map(
+        |(image, command, volume, (env, network, prefix, secret, remote, broken))| Entry {
             image,
             command,
             env,
@@ -144,6 +158,7 @@ fn entry() -> impl Strategy<Value = Entry> {
             volume,
             prefix,
             remote,
+            secret,
             broken,
         },
     )
@@ -181,6 +196,9 @@ fn edit() -> impl Strategy<Value = Edit> {
         1 => (server(), resources()).prop_map(|(server, resources)| Edit::ServerResources(server, resources)),
         1 => (server(), profile()).prop_map(|(server, profile)| Edit::Profile(server, profile)),
         1 => (server(), proptest::option::of(0..3_u8)).prop_map(|(server, tools)| Edit::Tools(server, tools)),
+        1 => some_of(2).prop_map(Edit::SecretRefs),
+        1 => (server(), proptest::option::of(0..2_usize)).prop_map(|(server, of)| Edit::Binding(server, of)),
+        4 => (0..2_usize, proptest::option::weighted(0.8, 1..4_i64)).prop_map(|(of, version)| Edit::Secret(of, version)),
         1 => resources().prop_map(Edit::DefaultResources),
         1 => profile().prop_map(Edit::DefaultProfile),
         1 => resources().prop_map(Edit::GatewayResources),
@@ -217,6 +235,11 @@ fn request(declared: &mut Declared, number: usize) -> &mut Requests {
     declared.requests.entry(key).or_default()
 }
 
+/// Name of a Secret.
+fn secret(number: usize) -> String {
+    format!("secret-{number}")
+}
+
 /// The image of this name; an id names itself.
 fn image(name: &str) -> ImageFacts {
     let digest = crate::step::Content(name.to_owned()).sha256();
@@ -231,6 +254,7 @@ fn every_field_is_edited(spec: &GatewaySpec) {
         catalogs: _,
         servers: _,
         server_defaults: ServerDefaults { resources: _, profile: _ },
+        secret_refs: _,
         mode: _,
         transport: _,
         resources: _,
@@ -239,7 +263,9 @@ fn every_field_is_edited(spec: &GatewaySpec) {
         progress_deadline_seconds: _,
         suspend: _,
     } = spec;
-    for ServerSpec { name: _, enabled: _, config: _, resources: _, profile: _, tools: _ } in &spec.servers {}
+    for ServerSpec { name: _, enabled: _, config: _, resources: _, profile: _, tools: _, secrets: _ } in
+        &spec.servers
+    {}
 }
 
 impl Life {
@@ -276,6 +302,24 @@ impl Life {
             Edit::Tools(server, tools) => self.server(of(server), |spec| {
                 spec.tools.allow = tools.map(|n| vec![format!("tool{n}*").parse().unwrap()]);
             }),
+            Edit::SecretRefs(of) => {
+                spec.secret_refs = of.into_iter().map(|n| SecretRef { name: secret(n) }).collect();
+            }
+            Edit::Binding(server, of) => self.server(SERVERS[server], |spec| {
+                let secret_key_ref = |n| SecretKeyRef { name: secret(n), key: "key".to_owned() };
+                let bind = |n| SecretBinding {
+                    name: "key".to_owned(),
+                    value_from: ValueFrom { secret_key_ref: secret_key_ref(n) },
+                };
+                spec.secrets = of.map(bind).into_iter().collect();
+            }),
+            Edit::Secret(of, version) => {
+                declared.metadata.generation -= 1;
+                let key = |version| ("key".to_owned(), KeyFacts { version, unusable: None });
+                let uid = Uuid::from_u128(1 + of as u128);
+                let facts = SecretFacts { uid, keys: version.map(key).into_iter().collect() };
+                declared.secrets.insert(secret(of), facts);
+            }
             Edit::DefaultResources(resources) => spec.server_defaults.resources = resources,
             Edit::DefaultProfile(profile) => spec.server_defaults.profile = profile,
             Edit::GatewayResources(resources) => spec.resources = resources,

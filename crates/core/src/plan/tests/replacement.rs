@@ -204,7 +204,7 @@ fn a_gateway_is_replaced_the_same_way_and_its_servers_stay() {
 #[test]
 fn what_cannot_be_carried_out_stops_nothing() {
     let bad = [
-        (json!({ "image": "mcp/time:1", "secrets": [{ "name": "time.key", "env": "KEY" }] }), "Unsupported"),
+        (json!({ "image": "mcp/time:1", "user": "0" }), "Unsupported"),
         (json!({ "image": "mcp/time:1", "command": ["{{time.zone|unknown}}"] }), "InvalidConfig"),
     ];
     for (entry, reason) in bad {

@@ -204,6 +204,25 @@ fn a_new_gateway_that_loses_a_server_gives_the_port_back_and_says_which() {
 }
 
 #[test]
+fn a_gateway_on_trial_that_never_comes_to_a_container_keeps_no_server_from_being_judged() {
+    let (mut declared, mut world) = proven();
+    declared.metadata.generation += 1;
+    declared.spec.image = Some("bowline/gateway:next".parse().unwrap());
+    world.add_images(&declared);
+    world.reconcile(&declared);
+    assert!(world.rollouts.gateway.trial.is_some());
+    // Another edit before it answered, to an image that there is not: the proven one runs again.
+    declared.metadata.generation += 1;
+    declared.spec.image = Some("bowline/gateway:absent".parse().unwrap());
+    edit_zone(&mut declared, "UTC");
+    world.reconcile(&declared);
+    world.answer(&declared, &["time", "fetch"]);
+    world.reconcile(&declared);
+    let record = &world.rollouts.servers["time"];
+    assert!(record.trial.is_none() && record.failed.is_none(), "it answers through the proven gateway");
+}
+
+#[test]
 fn a_container_that_cannot_be_made_or_started_gives_its_place_back() {
     for (refused, count, comes_back) in [(true, 1, true), (false, 1, false), (false, 2, true)] {
         let (declared, mut world, old, _) = on_trial();

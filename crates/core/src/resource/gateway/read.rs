@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{CatalogRef, GatewaySpec, Mode, Profile, ServerDefaults, ServerSpec, Transport};
+use super::{CatalogRef, GatewaySpec, Mode, Profile, ServerDefaults, ServerSpec, Transport, secrets};
 use crate::diagnostic::Code;
 use crate::image_reference::ImageReference;
 use crate::names::is_dns_label;
@@ -28,7 +28,7 @@ pub(crate) const FIELDS: &[Field] = &[
     ("port", Use::Works),
     ("progressDeadlineSeconds", Use::Works),
     ("suspend", Use::Works),
-    ("secretRefs", Use::NotYet(LATER)),
+    ("secretRefs", Use::Works),
     ("nodeSelector", Use::NotYet("remove it; there is one host in this version")),
 ];
 pub(crate) const SERVER_FIELDS: &[Field] = &[
@@ -38,7 +38,7 @@ pub(crate) const SERVER_FIELDS: &[Field] = &[
     ("resources", Use::Works),
     ("profile", Use::Works),
     ("tools", Use::Works),
-    ("secrets", Use::NotYet(LATER)),
+    ("secrets", Use::Works),
     ("idle", Use::NotYet(LATER)),
 ];
 pub(crate) const TOOLS_FIELDS: &[Field] = &[("allow", Use::Works), ("deny", Use::Works)];
@@ -92,6 +92,9 @@ pub(in crate::resource) fn spec(
         catalogs: fields.read(reader, "catalogs", |r, n| Some(catalogs(r, n, namespace))).unwrap_or_default(),
         servers: fields.read(reader, "servers", |r, n| Some(servers(r, n))).unwrap_or_default(),
         server_defaults: fields.read(reader, "serverDefaults", server_defaults).unwrap_or_default(),
+        secret_refs: fields
+            .read(reader, "secretRefs", |r, n| Some(secrets::references(r, n)))
+            .unwrap_or_default(),
         mode: fields.read(reader, "mode", |r, n| supported_word(r, n, MODES, "Static")),
         transport: fields
             .read(reader, "transport", |r, n| supported_word(r, n, TRANSPORTS, "StreamableHTTP")),
@@ -124,7 +127,7 @@ fn supported_word<T: Copy>(
 }
 
 /// Whether a collection is no longer than is read.
-fn has_at_most(reader: &mut Reader, node: &Node, most: usize) -> bool {
+pub(super) fn has_at_most(reader: &mut Reader, node: &Node, most: usize) -> bool {
     let length = match &node.kind {
         NodeKind::Seq(items) => items.len(),
         NodeKind::Map(entries) => entries.len(),
@@ -179,7 +182,7 @@ fn catalog_reference(reader: &mut Reader, item: &Node, own: Option<&str>) -> Opt
 }
 
 /// A DNS label that is the name of `what`.
-fn label(reader: &mut Reader, node: &Node, what: &str) -> Option<String> {
+pub(super) fn label(reader: &mut Reader, node: &Node, what: &str) -> Option<String> {
     let name = reader.string(node)?;
     if is_dns_label(&name) {
         return Some(name);
@@ -220,7 +223,9 @@ fn server(reader: &mut Reader, item: &Node) -> Option<ServerSpec> {
     let resources = read_resources(reader, &fields);
     let profile = fields.read(reader, "profile", |reader, node| reader.word(node, PROFILES));
     let tools = fields.read(reader, "tools", tool_filter).unwrap_or_default();
-    Some(ServerSpec { name: name?, enabled, config: config.unwrap_or_default(), resources, profile, tools })
+    let secrets = fields.read(reader, "secrets", |r, n| Some(secrets::bindings(r, n))).unwrap_or_default();
+    let config = config.unwrap_or_default();
+    Some(ServerSpec { name: name?, enabled, config, resources, profile, tools, secrets })
 }
 
 fn tool_filter(reader: &mut Reader, node: &Node) -> Option<ToolFilter> {

@@ -78,13 +78,14 @@ impl Settings {
     }
 }
 
-/// The pairs of a file of `KEY=VALUE` lines; the value is everything after the first `=`, as it is.
+/// The pairs of a file of `KEY=VALUE` lines; the value is everything after the first `=`, as it is. Lines that begin
+/// with `#` are not for us: in the first, the controller says which file this is.
 fn read_env_file(path: &Path) -> Result<Vec<(String, String)>, PrepareError> {
     let text =
         fs::read_to_string(path).map_err(|source| PrepareError::Read { path: path.to_owned(), source })?;
     text.lines()
         .enumerate()
-        .filter(|(_, line)| !line.is_empty())
+        .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
         .map(|(index, line)| match line.split_once('=') {
             Some((key, value)) if !key.is_empty() && !line.contains('\0') => Ok((key.into(), value.into())),
             _ => Err(PrepareError::Line { path: path.to_owned(), line: index + 1 }),
@@ -123,6 +124,15 @@ mod tests {
         fs::write(file.path(), "A=b=c d\n\nEMPTY=\nQ=\"quoted\"\n").unwrap();
         let pairs = read_env_file(file.path()).unwrap();
         let expected = [("A", "b=c d"), ("EMPTY", ""), ("Q", "\"quoted\"")];
+        assert_eq!(pairs, expected.map(|(key, value)| (key.to_owned(), value.to_owned())));
+    }
+
+    #[test]
+    fn a_line_that_begins_with_a_hash_is_skipped_and_a_hash_elsewhere_is_a_character_like_any() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "# 0123 4567\n#A=1\nB=#2\nC#=3 # 4\n").unwrap();
+        let pairs = read_env_file(file.path()).unwrap();
+        let expected = [("B", "#2"), ("C#", "3 # 4")];
         assert_eq!(pairs, expected.map(|(key, value)| (key.to_owned(), value.to_owned())));
     }
 

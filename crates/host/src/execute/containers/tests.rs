@@ -54,6 +54,7 @@ fn create() -> Step {
         network: NetworkMode::None,
         publish: None,
         limits: Limits::default(),
+        secrets: String::new(),
     };
     Step::CreateContainer { name: NAME.to_owned(), identity: identity(), spec: Box::new(spec) }
 }
@@ -85,6 +86,7 @@ impl Fake {
             bridge: directory.path().join("bridge"),
             bridge_store: directory.path().to_owned(),
             publish: "127.0.0.1".parse().unwrap(),
+            uids: "1900000000-1900000999".parse().unwrap(),
         };
         Self { host: Host::new(engine, settings), state, _directory: directory }
     }

@@ -99,9 +99,12 @@ impl Life {
             }
             Damage::Content(number) => {
                 for tree in self.world.observed.trees.values_mut() {
-                    let files = tree.values_mut().filter(|entry| matches!(entry, Entry::File { .. }));
-                    if let Some(file) = files.into_iter().nth(number % 3) {
-                        *file = Entry::File { mode: 0o600, sha256: String::new() };
+                    let is_file =
+                        |entry: &&mut Entry| matches!(entry, Entry::File { .. } | Entry::Secret { .. });
+                    match tree.values_mut().filter(is_file).nth(number % 5) {
+                        Some(Entry::Secret { revision, .. }) => revision.clear(),
+                        Some(file) => *file = Entry::File { mode: 0o600, sha256: String::new() },
+                        None => {}
                     }
                 }
             }
