@@ -2,7 +2,7 @@
 
 use bowline_api::wire::{Object, SecretStatus};
 use bowline_core::object::{Kind, ObjectKey};
-use bowline_core::resource::CatalogRef;
+use bowline_core::resource::{CatalogRef, stored_secret_keys};
 use bowline_core::status::GatewayStatus;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -103,7 +103,7 @@ pub(crate) fn row(object: &Object, format: Format, now: DateTime<Utc>) -> Vec<St
         }
         Kind::Secret => {
             let namespace = metadata.namespace.clone().unwrap_or_default();
-            vec![namespace, name, secret_keys(object).len().to_string(), age]
+            vec![namespace, name, stored_secret_keys(&object.spec).count().to_string(), age]
         }
     };
     if format == Format::Wide {
@@ -122,19 +122,13 @@ pub(crate) fn row(object: &Object, format: Format, now: DateTime<Utc>) -> Vec<St
                 row.extend([metadata.generation.to_string(), metadata.managed_by.clone()]);
             }
             Kind::Secret => {
-                let keys = secret_keys(object);
+                let keys: Vec<_> = stored_secret_keys(&object.spec).collect();
                 let keys = if keys.is_empty() { dash() } else { keys.join(",") };
                 row.extend([keys, users_of(&secret_status_of(object)), metadata.managed_by.clone()]);
             }
         }
     }
     row
-}
-
-/// The names of a Secret's keys.
-fn secret_keys(object: &Object) -> Vec<&str> {
-    let keys = object.spec["keys"].as_array().map(Vec::as_slice).unwrap_or_default();
-    keys.iter().filter_map(serde_json::Value::as_str).collect()
 }
 
 /// Enabled servers of a specification on which nobody has reported yet.

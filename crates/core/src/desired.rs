@@ -36,6 +36,7 @@ mod volumes;
 pub use declared::{Declared, Layer, Pin, Pins, Requests, Settings};
 pub use files::{RECOVERY_FILE, Recovery, SECRETS, bound_directories, server_directory, watched_directories};
 pub use rollouts::Moment;
+pub use secrets::below_secrets;
 
 /// What shall be there for one gateway.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

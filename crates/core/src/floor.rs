@@ -5,7 +5,7 @@
 //! gateway's status says so.
 
 use crate::container::{Bind, ContainerSpec, Limits, NetworkMode, NetworkSpec, VolumeMount};
-use crate::desired::{SECRETS, Settings, server_directory};
+use crate::desired::{SECRETS, Settings, below_secrets, secrets};
 use crate::gateway_file::{
     BRIDGE_DIR, BRIDGE_FILE, CONFIG_DIR, GATEWAY_PORT, SECRETS_DIR, SECRETS_FILE, SOCKETS_DIR,
 };
@@ -75,8 +75,7 @@ fn check_step(step: &Step, key: &GatewayKey, settings: &Settings) -> Checked {
                 "secrets are written into a server's own secret file only",
             )?;
             check_path(path)?;
-            let is_word = |env: &str| !env.is_empty() && !env.contains('=') && !has_control(env);
-            require(sources.iter().all(|source| is_word(&source.env)), "environment names are words")
+            sources.iter().try_for_each(|source| check_variable(&source.env))
         }
         Step::RemovePath { path, .. } => check_path(path),
         // A reference goes to the Engine as one value; what it names is checked when a container is made of it.
@@ -122,10 +121,7 @@ fn check_container(identity: &Identity, spec: &ContainerSpec, settings: &Setting
     require(image.starts_with("sha256:"), "containers are made from an image id")?;
     require(!entrypoint.iter().chain(command).any(|text| text.contains('\0')), "no NUL in an argument")?;
     for (name, value) in env {
-        require(
-            !name.is_empty() && !name.contains('=') && !has_control(name),
-            "environment names are words",
-        )?;
+        check_variable(name)?;
         require(!value.contains('\0'), "no NUL in an environment value")?;
     }
     require(*tmp_bytes > 0, "/tmp has a size")?;
@@ -187,6 +183,10 @@ fn check_joined(network: &str) -> Checked {
     require(network.starts_with("mcp-net-"), "containers join no network but their gateway's")
 }
 
+fn check_variable(name: &str) -> Checked {
+    require(!name.is_empty() && !name.contains('=') && !has_control(name), "environment names are words")
+}
+
 /// A bind's source is a directory that the controller made for this very object, or the bridge.
 fn check_bind(bind: &Bind, identity: &Identity, settings: &Settings) -> Checked {
     let Bind { source, target, read_only } = bind;
@@ -202,12 +202,12 @@ fn check_bind(bind: &Bind, identity: &Identity, settings: &Settings) -> Checked 
     let path = path.ok_or("a bind's source is a directory made for this very object")?;
     check_path(path)?;
     require(!path.is_empty(), "a bind's source is below the object's own tree")?;
-    let is_secret = path == SECRETS || path.starts_with(&format!("{SECRETS}/"));
+    let is_secret = path == SECRETS || below_secrets(path).is_some();
     if !is_secret && target != SECRETS_DIR {
         return Ok(());
     }
     let own = match &identity.role {
-        Role::Server(server) => Some(format!("{SECRETS}/{}", server_directory(server))),
+        Role::Server(server) => Some(secrets::directory(server)),
         Role::Gateway | Role::Network => None,
     };
     require(

@@ -37,7 +37,7 @@ pub use gateway::{
 pub use metadata::{ObjectMeta, PAUSED_ANNOTATION, is_registry_key};
 pub use parse::{Located, Origin, Parsed, parse};
 pub use quantity::{Cpu, Limits, Memory, QuantityError, Requests, Resources};
-pub use secret::stored_spec as stored_secret_spec;
+pub use secret::{stored_keys as stored_secret_keys, stored_spec as stored_secret_spec};
 
 /// A `kind: Gateway` as declared.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

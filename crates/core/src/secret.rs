@@ -20,6 +20,8 @@ pub use resolve::{Bindings, Unresolved, refresh, resolve};
 pub const MAX_KEYS: usize = 64;
 /// Longest key, in bytes.
 pub const MAX_KEY: usize = 253;
+/// What a key is, as a hint to whoever wrote none; [`is_key`] decides.
+pub const KEY_RULE: &str = "use 1 to 253 letters, digits, `-`, `_` and `.`";
 /// Longest value, in bytes.
 pub const MAX_VALUE: usize = 32 << 10;
 /// Permission bits of a server's secret file: its directory is beneath a parent of 0700.

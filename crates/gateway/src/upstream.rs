@@ -99,8 +99,7 @@ struct Session {
 }
 
 impl Upstream {
-    /// Starts the actor of `server`, which listens for its bridge or dials it.
-    pub fn start(server: GatewayServer, means: Means) -> Arc<Self> {
+    fn without_actor(server: GatewayServer, means: Means) -> Self {
         let state = Mutex::new(State {
             phase: ServerPhase::Starting,
             tools: Arc::new([]),
@@ -110,8 +109,12 @@ impl Upstream {
             last_error: None,
             session: None,
         });
-        let doubt = Notify::new();
-        let upstream = Arc::new(Self { server, means, state, doubt, actor: Mutex::new(None) });
+        Self { server, means, state, doubt: Notify::new(), actor: Mutex::new(None) }
+    }
+
+    /// Starts the actor of `server`, which listens for its bridge or dials it.
+    pub fn start(server: GatewayServer, means: Means) -> Arc<Self> {
+        let upstream = Arc::new(Self::without_actor(server, means));
         let actor = Arc::clone(&upstream);
         let task = tokio::spawn(async move { match actor.run().await {} });
         *upstream.actor.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);

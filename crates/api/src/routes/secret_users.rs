@@ -5,20 +5,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bowline_core::catalog::merge;
 use bowline_core::object::{GatewayKey, Kind, ObjectKey, Stored};
-use bowline_core::resource::{GatewaySpec, Parsed, Resource};
+use bowline_core::resource::{GatewaySpec, Parsed, Resource, stored_secret_keys};
 use bowline_store::WriteTx;
 
 use super::apply::{ApplyError, stored_spec};
 use super::catalogs::Catalogs;
-use super::secrets::keys_of;
 use crate::problem::Problem;
 
 /// The gateways that use each Secret. One that is being deleted needs none any more.
 pub(super) fn users_by_secret(gateways: &[Stored]) -> Result<BTreeMap<ObjectKey, Vec<GatewayKey>>, Problem> {
     let mut users: BTreeMap<ObjectKey, Vec<GatewayKey>> = BTreeMap::new();
     for Gateway { key, spec } in live(gateways)? {
-        for name in names(&spec) {
+        for name in spec.secret_names().collect::<BTreeSet<_>>() {
             users.entry(ObjectKey::secret(&key.namespace, name)).or_default().push(key.clone());
         }
     }
@@ -52,8 +52,9 @@ pub(super) async fn refuse_dropped_keys(write: &mut WriteTx, parsed: &Parsed) ->
         let Resource::Secret(object) = &located.resource else { continue };
         let Some(values) = &object.values else { continue };
         let key = located.resource.key();
-        let before = write.get(&key).await?.map(|stored| keys_of(&stored)).unwrap_or_default();
-        let dropped: BTreeSet<_> = before.into_iter().filter(|name| !values.contains_key(name)).collect();
+        let Some(before) = write.get(&key).await? else { continue };
+        let dropped = stored_secret_keys(&before.spec).filter(|name| !values.contains_key(*name));
+        let dropped: BTreeSet<_> = dropped.map(str::to_owned).collect();
         if !dropped.is_empty() {
             lost.push((key, dropped));
         }
@@ -100,14 +101,6 @@ fn live(gateways: &[Stored]) -> Result<Vec<Gateway>, Problem> {
     .collect()
 }
 
-/// The Secrets that a specification names.
-fn names(spec: &GatewaySpec) -> BTreeSet<&str> {
-    let servers = spec.servers.iter().filter(|server| server.is_enabled());
-    let bound =
-        servers.flat_map(|server| &server.secrets).map(|binding| &binding.value_from.secret_key_ref.name);
-    spec.secret_refs.iter().map(|reference| &reference.name).chain(bound).map(String::as_str).collect()
-}
-
 /// The keys of the Secret `name` that a gateway needs; those of its `secretRefs` by what its catalogs say.
 async fn needed_keys(
     write: &mut WriteTx,
@@ -124,10 +117,11 @@ async fn needed_keys(
     }
     let catalogs = Catalogs::read(write, &spec.catalogs.iter().cloned().collect()).await?;
     let layers = catalogs.layers(spec);
+    let entries = merge(layers.iter().map(|layer| (&layer.reference, &layer.spec)));
     for server in servers() {
-        // The last catalog that has an entry wins.
-        let entry = layers.iter().rev().find_map(|layer| layer.spec.registry.get(&server.name));
-        let declared = entry.into_iter().flat_map(|entry| &entry.fields().secrets).map(|secret| &secret.name);
+        let merged = entries.get(server.name.as_str());
+        let declared = merged.into_iter().flat_map(|merged| &merged.entry.fields().secrets);
+        let declared = declared.map(|secret| &secret.name);
         let is_bound = |name: &&String| server.secrets.iter().any(|binding| binding.name == **name);
         keys.extend(declared.filter(|name| !is_bound(name)).cloned());
     }

@@ -10,8 +10,8 @@ use axum::extract::State;
 use bowline_core::causes::with_causes;
 use bowline_core::names::is_dns_label;
 use bowline_core::object::{Kind, ObjectKey, Stored};
-use bowline_core::resource::stored_secret_spec;
-use bowline_core::secret::{InvalidSecret, SecretText};
+use bowline_core::resource::{stored_secret_keys, stored_secret_spec};
+use bowline_core::secret::{InvalidSecret, KEY_RULE, SecretText};
 use bowline_store::{
     Applied, DbError, OtherKeys, Outcome as Written, Put, SecretKeyRow, SetSecretError, WriteTx,
 };
@@ -136,8 +136,9 @@ pub(super) async fn delete_key(
 /// repeated: it may be a value at the wrong place.
 fn refused(error: &InvalidSecret) -> Problem {
     match error {
-        InvalidSecret::Key(_) => Problem::unprocessable("a name in `stringData` cannot be a key of a Secret")
-            .with_hint("use 1 to 253 letters, digits, `-`, `_` and `.`"),
+        InvalidSecret::Key(_) => {
+            Problem::unprocessable("a name in `stringData` cannot be a key of a Secret").with_hint(KEY_RULE)
+        }
         InvalidSecret::TooLong { .. } | InvalidSecret::Nul(_) | InvalidSecret::TooManyKeys(_) => {
             Problem::unprocessable(error.to_string())
         }
@@ -178,7 +179,7 @@ async fn once(context: &Context, secret: &ObjectKey, change: &Change) -> Result<
         }
         Change::Remove { key, force } => {
             let stored = write.get(secret).await?.ok_or_else(|| Problem::not_found(secret))?;
-            if !keys_of(&stored).contains(key) {
+            if !stored_secret_keys(&stored.spec).any(|known| known == key) {
                 return Err(Problem::nothing_there(format!("{secret} has no such key")).into());
             }
             let keys = BTreeSet::from([key.clone()]);
@@ -253,10 +254,4 @@ impl From<SetSecretError> for ApplyError {
             SetSecretError::Db(error) => ApplyError::Db(error),
         }
     }
-}
-
-/// The keys of a stored Secret.
-pub(super) fn keys_of(stored: &Stored) -> BTreeSet<String> {
-    let keys = stored.spec["keys"].as_array().map(Vec::as_slice).unwrap_or_default();
-    keys.iter().filter_map(|key| key.as_str().map(str::to_owned)).collect()
 }

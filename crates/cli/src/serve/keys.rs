@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bowline_core::causes::with_causes;
 use bowline_store::{
     DbError, EstablishKeysError, EstablishedKeys, KeyFileError, KeySource, Keyring, KeyringError, Scope,
     Store, UnopenableValue,
@@ -109,7 +110,7 @@ impl Keys {
             Err(EstablishKeysError::Db(error)) => return Err(error),
             Err(EstablishKeysError::File(error)) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "no new key");
-                problem = Some(chain(&error));
+                problem = Some(with_causes(&error));
             }
         }
         let done = store
@@ -151,17 +152,6 @@ fn told(established: &EstablishedKeys) {
 
 fn unusable(error: &KeyFileError) -> Failure {
     Failure::user("the keys of secrets cannot be used").because(error)
-}
-
-/// An error with all its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

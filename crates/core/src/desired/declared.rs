@@ -215,13 +215,10 @@ impl Declared {
     /// The Secrets of its namespace that the specification names, and those that its proven containers were made with:
     /// whose facts [`Declared::secrets`] must have.
     pub fn secret_needs(&self) -> BTreeSet<String> {
-        let references = self.spec.secret_refs.iter().map(|reference| &reference.name);
-        let servers = self.spec.servers.iter().filter(|server| server.is_enabled());
-        let bindings = servers.flat_map(|server| &server.secrets);
-        let bound = bindings.map(|binding| &binding.value_from.secret_key_ref.name);
         let proven = self.rollouts.servers.values().filter_map(|rollout| rollout.proven.as_ref());
-        let earlier = proven.flat_map(|proven| &proven.container.secrets).map(|source| &source.secret);
-        references.chain(bound).chain(earlier).cloned().collect()
+        let earlier = proven.flat_map(|proven| &proven.container.secrets);
+        let earlier = earlier.map(|source| source.secret.as_str());
+        self.spec.secret_names().chain(earlier).map(str::to_owned).collect()
     }
 
     /// Whether an enabled server's entry declares a secret.

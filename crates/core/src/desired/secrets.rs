@@ -9,8 +9,13 @@ use crate::labels::Role;
 use crate::resource::ServerSpec;
 use crate::secret::{self, Bindings, SecretSource, Unresolved};
 
+/// What of a path in the tree is below the directory of all secrets; `None` elsewhere.
+pub fn below_secrets(path: &str) -> Option<&str> {
+    path.strip_prefix(SECRETS)?.strip_prefix('/')
+}
+
 /// The directory of a server's secret file, below the tree.
-pub(super) fn directory(server: &str) -> String {
+pub(crate) fn directory(server: &str) -> String {
     format!("{SECRETS}/{}", server_directory(server))
 }
 

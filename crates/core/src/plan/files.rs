@@ -1,7 +1,7 @@
 //! Directories and files, and the gateway's reading of them.
 
 use super::{Planner, Unit};
-use crate::desired::{Desired, DesiredSecretFile, SECRETS, secrets, server_directory};
+use crate::desired::{Desired, DesiredSecretFile, SECRETS, below_secrets, secrets, server_directory};
 use crate::labels::Role;
 use crate::observed::{ContainerState, Entry, Tree};
 use crate::secret::FILE_MODE;
@@ -134,8 +134,7 @@ impl Planner<'_> {
     /// trouble of another server is no reason to leave them lying. Everything else that nobody needs waits for a run
     /// without any trouble.
     fn server_of_secret(&self, desired: &Desired, path: &str) -> Option<Unit> {
-        let below = path.strip_prefix(SECRETS)?.strip_prefix('/')?;
-        let directory = below.split('/').next()?;
+        let directory = below_secrets(path)?.split('/').next()?;
         let there = self.observed.containers.iter().filter_map(|seen| match &seen.identity.role {
             Role::Server(server) => Some(server.as_str()),
             Role::Gateway | Role::Network => None,

@@ -111,6 +111,14 @@ impl GatewaySpec {
         self.suspend.unwrap_or(false)
     }
 
+    /// The Secrets that it names, in `secretRefs` and in the `secrets` of its enabled servers.
+    pub fn secret_names(&self) -> impl Iterator<Item = &str> {
+        let servers = self.servers.iter().filter(|server| server.is_enabled());
+        let bindings = servers.flat_map(|server| &server.secrets);
+        let bound = bindings.map(|binding| binding.value_from.secret_key_ref.name.as_str());
+        self.secret_refs.iter().map(|reference| reference.name.as_str()).chain(bound)
+    }
+
     /// What a server's resources are with this gateway's `serverDefaults`; the rest is the planner's.
     pub fn resources_of(&self, server: &ServerSpec) -> Resources {
         server.resources.or(self.server_defaults.resources)

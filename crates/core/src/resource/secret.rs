@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::read::{Field, Reader, Use};
 use crate::diagnostic::{Code, Diagnostic};
-use crate::secret::{InvalidSecret, MAX_KEYS, SecretText, check_value, is_key};
+use crate::secret::{InvalidSecret, KEY_RULE, MAX_KEYS, SecretText, check_value, is_key};
 use crate::yaml::{Node, NodeKind};
 
 /// The field of the values.
@@ -33,6 +33,11 @@ pub fn stored_spec<'k>(keys: impl IntoIterator<Item = &'k str>) -> Value {
     json!({ KEYS: keys.into_iter().collect::<Vec<_>>() })
 }
 
+/// The keys in the `spec` of a stored Secret.
+pub fn stored_keys(spec: &Value) -> impl Iterator<Item = &str> {
+    spec[KEYS].as_array().into_iter().flatten().filter_map(Value::as_str)
+}
+
 /// Reads `stringData`.
 pub(super) fn values(reader: &mut Reader, node: &Node) -> Option<BTreeMap<String, SecretText>> {
     let entries = reader.mapping(node)?;
@@ -47,7 +52,7 @@ pub(super) fn values(reader: &mut Reader, node: &Node) -> Option<BTreeMap<String
         if !is_key(&key.name) {
             // A value that was indented wrongly looks like a key, so it is not repeated.
             reader.report(Code::InvalidName, key.position, "this cannot be a key of a Secret").hint =
-                Some("use 1 to 253 letters, digits, `-`, `_` and `.`".to_owned());
+                Some(KEY_RULE.to_owned());
             continue;
         }
         let value = reader.in_key(&key.name, |reader| value(reader, &key.name, node));

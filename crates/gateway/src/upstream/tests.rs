@@ -18,16 +18,7 @@ fn upstream(name: &str) -> Upstream {
         allow_private: false,
         changed: Arc::default(),
     };
-    let state = State {
-        phase: ServerPhase::Starting,
-        tools: Arc::new([]),
-        digest: None,
-        info: None,
-        attempts: 0,
-        last_error: None,
-        session: None,
-    };
-    Upstream { server, means, state: Mutex::new(state), doubt: Notify::new(), actor: Mutex::new(None) }
+    Upstream::without_actor(server, means)
 }
 
 fn exit(lines: usize, line: &str) -> ServerExit {

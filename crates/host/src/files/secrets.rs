@@ -15,7 +15,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, PoisonError};
 
-use bowline_core::desired::SECRETS;
+use bowline_core::desired::below_secrets;
 use bowline_core::object::GatewayKey;
 use bowline_core::secret::FILE_MODE;
 use hmac::{Hmac, KeyInit, Mac};
@@ -211,7 +211,7 @@ impl Trees {
 /// Whether files at the path are told by their revision, and no digest is taken of them: whatever is below the
 /// directory of the secret files, and be it the rest of a write that was cut off.
 pub(super) fn is_secret(path: &str) -> bool {
-    path.strip_prefix(SECRETS).is_some_and(|rest| rest.starts_with('/'))
+    below_secrets(path).is_some()
 }
 
 /// Where a file is, in words that no other file has.

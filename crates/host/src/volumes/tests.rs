@@ -3,6 +3,7 @@ use std::path::Path;
 
 use bollard::models::{ContainerConfig, HostConfig};
 use bowline_core::lease::Range;
+use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use super::giving::{self, MAX_DEPTH};
@@ -20,6 +21,23 @@ fn give_own(root: &Path, uid: u32) {
     giving::give(root, Recipient { uid, is_leased: false }, LEASED, &CancellationToken::new()).unwrap();
 }
 
+/// A directory for volumes; none where nothing can be given away.
+fn home() -> Option<TempDir> {
+    if !rustix::process::geteuid().is_root() {
+        println!("not root: nothing can be given away");
+        return None;
+    }
+    Some(tempfile::tempdir().unwrap())
+}
+
+/// A volume with one file in it.
+fn volume_with_file(home: &TempDir) -> (PathBuf, PathBuf) {
+    let (volume, file) = (home.path().join("volume"), home.path().join("volume/file"));
+    std::fs::create_dir(&volume).unwrap();
+    std::fs::write(&file, "x").unwrap();
+    (volume, file)
+}
+
 /// Uid and gid of what is at a path, links themselves.
 fn owner(path: &Path) -> (u32, u32) {
     let there = std::fs::symlink_metadata(path).unwrap();
@@ -28,11 +46,7 @@ fn owner(path: &Path) -> (u32, u32) {
 
 #[test]
 fn all_that_is_in_a_volume_follows_its_uid_and_nothing_outside_does() {
-    if !rustix::process::geteuid().is_root() {
-        println!("not root: nothing can be given away");
-        return;
-    }
-    let home = tempfile::tempdir().unwrap();
+    let Some(home) = home() else { return };
     let (volume, outside) = (home.path().join("volume"), home.path().join("outside"));
     std::fs::create_dir_all(volume.join("a/b")).unwrap();
     std::fs::write(volume.join("a/b/file"), "x").unwrap();
@@ -58,14 +72,8 @@ fn all_that_is_in_a_volume_follows_its_uid_and_nothing_outside_does() {
 
 #[test]
 fn a_walk_that_was_cut_off_is_done_again_whoever_the_volume_goes_to_then() {
-    if !rustix::process::geteuid().is_root() {
-        println!("not root: nothing can be given away");
-        return;
-    }
-    let home = tempfile::tempdir().unwrap();
-    let (volume, file) = (home.path().join("volume"), home.path().join("volume/file"));
-    std::fs::create_dir(&volume).unwrap();
-    std::fs::write(&file, "x").unwrap();
+    let Some(home) = home() else { return };
+    let (volume, file) = volume_with_file(&home);
     let (first, second) = (1_900_000_007, 1_900_000_008);
     give(&volume, first).unwrap();
 
@@ -90,14 +98,8 @@ fn a_walk_that_was_cut_off_is_done_again_whoever_the_volume_goes_to_then() {
 
 #[test]
 fn an_images_own_user_is_given_what_a_leased_uid_had_and_nothing_else() {
-    if !rustix::process::geteuid().is_root() {
-        println!("not root: nothing can be given away");
-        return;
-    }
-    let home = tempfile::tempdir().unwrap();
-    let (volume, file) = (home.path().join("volume"), home.path().join("volume/file"));
-    std::fs::create_dir(&volume).unwrap();
-    std::fs::write(&file, "x").unwrap();
+    let Some(home) = home() else { return };
+    let (volume, file) = volume_with_file(&home);
     give_own(&volume, 1000);
     assert_eq!((owner(&volume), owner(&file)), ((0, 0), (0, 0)), "as Docker makes it");
     for uid in [0, 1000] {
@@ -125,11 +127,7 @@ fn who_runs_in_a_container_is_read_as_the_gateway_will_see_it() {
 
 #[test]
 fn a_walk_that_nobody_waits_for_ends_before_the_next_begins() {
-    if !rustix::process::geteuid().is_root() {
-        println!("not root: nothing can be given away");
-        return;
-    }
-    let home = tempfile::tempdir().unwrap();
+    let Some(home) = home() else { return };
     let walks = Walks::default();
     let to = |uid| Recipient { uid, is_leased: true };
     let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::read::{has_at_most, label};
 use crate::diagnostic::Code;
 use crate::resource::read::{Field, Reader, Use};
-use crate::secret::{MAX_KEYS, is_key};
+use crate::secret::{KEY_RULE, MAX_KEYS, is_key};
 use crate::yaml::Node;
 
 pub(crate) const BINDING_FIELDS: &[Field] = &[("name", Use::Works), ("valueFrom", Use::Works)];
@@ -106,7 +106,7 @@ fn key_reference(reader: &mut Reader, node: &Node) -> Option<SecretKeyRef> {
         }
         reader
             .report(Code::InvalidName, node.position, format!("{key:?} cannot be a key of a Secret"))
-            .hint = Some("use 1 to 253 letters, digits, `-`, `_` and `.`".to_owned());
+            .hint = Some(KEY_RULE.to_owned());
         None
     });
     Some(SecretKeyRef { name: name?, key: key? })
